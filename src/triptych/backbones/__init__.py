@@ -1,0 +1,6 @@
+"""The networks: UNet today; every backbone is one file and one line in `BACKBONES`."""
+
+from triptych.backbones.unet import UNetConfig
+
+BACKBONES = {"unet": UNetConfig}
+"""Every backbone's configuration by the name that recipes use; `.build(...)` makes the network."""

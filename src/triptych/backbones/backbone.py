@@ -1,0 +1,54 @@
+"""What every backbone is: a network from noisy images to images, and nothing else."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """A network that maps noisy images to images of the same shape.
+
+    It knows nothing of schedules, losses or guidance: it is told the noise as a bare number and the
+    class as an index.
+
+    Args:
+        channels: colour channels C of its images.
+        image_size: height and width of its images, in pixels.
+        classes: number of classes K; 0 for an unconditional network.
+    """
+
+    def __init__(self, channels: int, image_size: int, classes: int):
+        super().__init__()
+        self.channels = channels
+        self.image_size = image_size
+        self.classes = classes
+
+    @property
+    def null_class(self) -> int:
+        """The label that stands for "no class": K, one past the last."""
+        return self.classes
+
+    def forward(
+        self,
+        x: Tensor,
+        noise_label: Tensor,
+        class_label: Tensor | None = None,
+        guidance: Tensor | None = None,
+    ) -> Tensor:
+        """Return the network's output [B, C, H, W].
+
+        Args:
+            x: noisy images [B, C, H, W].
+            noise_label: float32 [B], the noise as the schedule labels it (0..999 for DDPM).
+            class_label: int64 [B] in 0..K, where K is the null class; None if and only if K is 0.
+            guidance: float32 [B] for networks distilled with the guidance scale as an input.
+        """
+        raise NotImplementedError
+
+    def check_condition(self, class_label: Tensor | None, guidance: Tensor | None) -> None:
+        """Refuse a condition that this network was not built for, before it is silently ignored."""
+        if (class_label is None) != (self.classes == 0):
+            need = f"labels of {self.classes} classes" if self.classes else "no class labels"
+            raise ValueError(f"this backbone takes {need}")
+        if guidance is not None:
+            raise ValueError("this backbone does not take the guidance scale as an input")

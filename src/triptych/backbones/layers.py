@@ -1,0 +1,63 @@
+"""Layers that several backbones share.
+
+Letters: B batch, C channels, H W height and width, D width of an embedding, N tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def zero(module: nn.Module) -> nn.Module:
+    """Set all parameters of `module` to zero, so that the branch that it ends starts out silent."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def sinusoid(number: Tensor, width: int) -> Tensor:
+    """Embed numbers [B] as sines, then cosines, of geometric frequencies 1 to 1/10,000: f32 [B, width].
+
+    The positional encoding of arXiv 1706.03762, section 3.5, in the layout that DDPM uses.
+    """
+    half = width // 2
+    frequency = torch.exp(torch.arange(half, device=number.device) * (-math.log(10000.0) / (half - 1)))
+    angle = number.float()[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class NoiseEmbedding(nn.Module):
+    """The noise label as a learned vector: sinusoid, then a perceptron of two layers."""
+
+    def __init__(self, width: int, out: int):
+        super().__init__()
+        self.width = width
+        self.up = nn.Linear(width, out)
+        self.out = nn.Linear(out, out)
+
+    def forward(self, noise_label: Tensor) -> Tensor:
+        """Embed labels [B] as [B, out]."""
+        return self.out(F.silu(self.up(sinusoid(noise_label, self.width))))
+
+
+class SpatialAttention(nn.Module):
+    """Self-attention between all pixels, added to its input (DDPM, arXiv 2006.11239, appendix B)."""
+
+    def __init__(self, channels: int, heads: int, groups: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x [B, C, H, W] plus what each pixel gathers from the others."""
+        b, c, h, w = x.shape
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # B N C
+        q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # B heads N D
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # B N C
+        return x + self.out(mixed).transpose(1, 2).reshape(b, c, h, w)

@@ -1,0 +1,31 @@
+"""Where images come from: every data set is one file and one line in `DATASETS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from triptych.data import digits
+from triptych.data.dataset import Dataset
+from triptych.errors import UserError
+
+DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
+"""Every data set by the name that recipes use."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images."""
+
+    name: str = "digits"
+    """Name of the data set."""
+
+    def load(self) -> Dataset:
+        """Return the data set, decoded.
+
+        Raises:
+            UserError: there is no data set of this name.
+        """
+        if self.name not in DATASETS:
+            raise UserError(f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}")
+        return DATASETS[self.name]()

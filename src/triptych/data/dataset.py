@@ -1,0 +1,70 @@
+"""Sets of labelled images, decoded once and kept as uint8."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one split, all of one size.
+
+    Attributes:
+        name: data set and split, such as `digits/train`.
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], each in [0, len(class_names)).
+        class_names: one name per class, in label order.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of shape, pixels and labels: equal digests mean equal images in equal order."""
+        h = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        h.update(self.images.cpu().contiguous().numpy().tobytes())
+        h.update(self.labels.cpu().contiguous().numpy().tobytes())
+        return h.hexdigest()
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """Return the same set with its tensors on `device`."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def take(self, index: Tensor) -> ImageSet:
+        """Return the subset at `index` (int64 [M]), in that order."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training split, and a held-out split that training never sees."""
+
+    name: str
+    train: ImageSet
+    held_out: ImageSet
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of every image."""
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of every image, in pixels."""
+        return self.train.images.shape[2]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in label order."""
+        return self.train.class_names

@@ -1,0 +1,1 @@
+"""Noise levels, schedules, predictions and objectives: what diffusion is, without any network."""

@@ -1,0 +1,150 @@
+"""Images from a model: which noise, which class, in which batches.
+
+Image j of a request has class j mod K and noise keyed by (seed, j). So the first n images of a larger
+request are the images of a smaller one, any batch size gives the same noise, and two models, two
+checkpoints or two guidance scales can be compared image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from triptych.denoiser import Denoiser, GuidedDenoiser
+from triptych.diffusion.noise_level import along
+from triptych.errors import UserError
+from triptych.images import to_pixels
+from triptych.random import Stream, normal
+from triptych.sampling import SamplerConfig
+from triptych.sampling.sampler import Step, sample
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which images to draw, and how.
+
+    Attributes:
+        count: number of images.
+        guidance: guidance scale; 0 is unconditional and all that an unconditional model can do.
+        sampler: the sampler, its steps and options.
+        seed: of all noise.
+        batch_size: images drawn at a time.
+        classes: the classes to draw, in turn; None for every class of the model.
+    """
+
+    count: int
+    guidance: float
+    sampler: SamplerConfig
+    seed: int = 0
+    batch_size: int = 128
+    classes: tuple[int, ...] | None = None
+
+    def check(self, classes: int) -> None:
+        """Raise `UserError` where a model of `classes` classes (0: unconditional) cannot answer it."""
+        if self.guidance < 0:
+            raise UserError(f"guidance {self.guidance:g}", "below 0", "choose 0 (no class) or more")
+        if self.guidance > 0 and classes == 0:
+            raise UserError(
+                f"guidance {self.guidance:g}", "the model is unconditional", "leave it out, or set it to 0"
+            )
+        if self.classes is not None and not all(0 <= c < classes for c in self.classes):
+            raise UserError(f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}")
+        if self.count < 1 or self.batch_size < 1:
+            raise UserError(f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for more")
+
+    def labels(self, index: Tensor, classes: int) -> Tensor | None:
+        """Return the class of each image, int64 like `index`, or None for an unconditional model."""
+        if classes == 0:
+            return None
+        chosen = torch.tensor(self.classes or range(classes), device=index.device)
+        return chosen[index % len(chosen)]
+
+
+class Generated(NamedTuple):
+    """A batch of finished images.
+
+    Attributes:
+        pixels: uint8 [B, C, H, W].
+        labels: int64 [B], the classes asked for; zeros for an unconditional model.
+        index: int64 [B], the number of each image in the request.
+        calls: network evaluations per image.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    index: Tensor
+    calls: int
+
+
+class Frame(NamedTuple):
+    """A moment of denoising: the noisy images and the clean ones predicted from them, both uint8."""
+
+    i: int
+    x: Tensor
+    x0: Tensor
+
+
+def _steps(
+    denoiser: Denoiser, request: Request, index: Tensor
+) -> tuple[GuidedDenoiser, Iterator[Step], Tensor]:
+    """Return the denoiser bound to the classes of `index`, its steps down the grid, and its noise."""
+    backbone = denoiser.backbone
+    shape = (backbone.channels, backbone.image_size, backbone.image_size)
+    guided = GuidedDenoiser(
+        denoiser, request.labels(index, backbone.classes), request.guidance, request.sampler.clip
+    )
+    levels = request.sampler.levels(denoiser.schedule)
+    eps = normal(request.seed, Stream.INITIAL_NOISE, 0, index, shape)
+    # Below pure noise the image's own share is unknown; its variance of about 1 is kept by noise.
+    x = eps * along(torch.hypot(levels[0].alpha, levels[0].sigma), eps)
+
+    def noise(i: int) -> Tensor:
+        return normal(request.seed, Stream.SAMPLER_NOISE, i, index, shape)
+
+    return guided, sample(request.sampler.build(), guided, levels, x, noise), x
+
+
+def _device(denoiser: Denoiser) -> torch.device:
+    return next(denoiser.parameters()).device
+
+
+def generate(denoiser: Denoiser, request: Request) -> Iterator[Generated]:
+    """Draw the images of `request`, a batch at a time, in order.
+
+    The denoiser is put into evaluation mode. Raises `UserError` where the model cannot answer.
+    """
+    classes = denoiser.backbone.classes
+    request.check(classes)
+    denoiser.eval()
+    for start in range(0, request.count, request.batch_size):
+        stop = min(start + request.batch_size, request.count)
+        index = torch.arange(start, stop, device=_device(denoiser))
+        guided, steps, x = _steps(denoiser, request, index)
+        for step in steps:
+            x = step.x
+        labels = request.labels(index, classes)
+        yield Generated(
+            to_pixels(x), torch.zeros_like(index) if labels is None else labels, index, guided.calls
+        )
+
+
+def denoising(denoiser: Denoiser, request: Request, frames: int = 50) -> Iterator[Frame]:
+    """Draw all images of `request` as one batch, yielding about `frames` moments on the way.
+
+    The first frame is pure noise and the last one the finished images.
+    """
+    request.check(denoiser.backbone.classes)
+    denoiser.eval()
+    index = torch.arange(request.count, device=_device(denoiser))
+    _, steps, x = _steps(denoiser, request, index)
+    total = request.sampler.steps
+    shown = {round(f * (total - 1) / max(1, frames - 1)) for f in range(frames)}
+    for step in steps:
+        if step.i == 0:
+            yield Frame(0, to_pixels(x), to_pixels(step.x0))
+        if step.i in shown:
+            yield Frame(step.i + 1, to_pixels(step.x), to_pixels(step.x0))

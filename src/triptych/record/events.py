@@ -1,0 +1,261 @@
+"""The kinds of event that a run's record is made of, each with its typed payload.
+
+A record holds figures, never free text in their place: whatever a reader may wish to tabulate
+is a field here. Durations are in seconds, sizes in bytes, times of day never appear in payloads
+(an event's own `seconds` says when it happened).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Device:
+    """The hardware that did the work: `used` of `present` devices called `name`."""
+
+    name: str
+    used: int
+    present: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a run was trained on; `digest` is the sha256 of the decoded training images and labels."""
+
+    name: str
+    digest: str
+    channels: int
+    image_size: int
+    train_images: int
+    held_out_images: int
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Passport:
+    """Where a figure comes from. Figures with different passports are not set side by side."""
+
+    checkpoint: str
+    """Folder name of the checkpoint, `epoch-00350`; empty for real images."""
+    epoch: float
+    weights: str
+    """`ema` or `raw`; empty for real images."""
+    sampler: str
+    """`ddim:50`, `ddpm:1000`, ...; empty for real images."""
+    guidance: float
+    """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided."""
+    clip: bool
+    seed: int
+    count: int
+    """Number of generated (or real held-out) images that were measured."""
+    reference: str
+    """Name and split of the reference set, such as `digits/train`."""
+    reference_digest: str
+    reference_count: int
+    extractor: str
+    extractor_digest: str
+    versions: dict[str, str]
+    device: Device
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric's value, with its spread, and the same metric on real held-out images beside it."""
+
+    metric: str
+    estimate: float
+    spread: float | None
+    """Standard error (group jackknife), None where it is undefined."""
+    real: float | None
+    """The same metric of equally many real held-out images against the same reference."""
+    per_class: tuple[float, ...] | None = None
+    real_per_class: tuple[float, ...] | None = None
+    split_std: float | None = None
+    """Standard deviation over splits, for the metrics that are defined with one (Inception Score)."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run's first event: everything about it that does not change."""
+
+    name: str
+    config: dict
+    """The resolved configuration, as in `config.yaml`."""
+    data: DataSummary
+    parameters: int
+    conditional: bool
+    device: Device
+    versions: dict[str, str]
+    """Of triptych, python, torch, the platform, and the commit where there is one."""
+    steps_per_epoch: float
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run goes on from `checkpoint`; later steps of earlier attempts are void."""
+
+    checkpoint: str
+    """Folder name; empty when no checkpoint existed yet and training starts over."""
+    skipped: tuple[str, ...]
+    """Newer checkpoints that were found broken and passed over, each `folder: reason`."""
+    changes: dict[str, tuple]
+    """Configuration fields that differ from before: name -> (old, new)."""
+    device: Device
+    versions: dict[str, str]
+    total_steps: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Training figures, averaged since the previous such event."""
+
+    epoch: float
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Mean squared error of the prediction on fixed held-out (image, noise, level), EMA weights."""
+
+    epoch: float
+    mse: float
+    best: bool
+    """True when no earlier checkpoint of this run had a lower one."""
+    took: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, verified, and published under its name."""
+
+    epoch: float
+    checkpoint: str
+    size: int
+    took: float
+    removed: tuple[str, ...]
+    """Folders that the retention rule removed (or thinned) after this one was safe."""
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """A grid of images drawn during training."""
+
+    epoch: float
+    picture: str
+    """Path relative to the run folder."""
+    sampler: str
+    guidance: float
+    count: int
+    took: float
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one attempt, split by what they were spent on."""
+
+    training: float
+    held_out: float
+    previews: float
+    checkpoints: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """An attempt ended before the last step, after saving, for `reason` (`SIGTERM`, `max-minutes`, ...)."""
+
+    epoch: float
+    reason: str
+    times: Times
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last step was taken and saved."""
+
+    epoch: float
+    times: Times
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Images were drawn from a checkpoint by `triptych sample`."""
+
+    epoch: float
+    checkpoint: str
+    weights: str
+    sampler: str
+    guidance: float
+    clip: bool
+    seed: int
+    count: int
+    per_class: int | None
+    """Images per class where the grid is labelled by class, else None."""
+    grid: str
+    """Path of the grid relative to the run folder."""
+    gif: str | None
+    network_calls: int
+    took: float
+    """Seconds of sampling alone, without loading and without writing pictures."""
+    device: Device
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One row of an evaluation table."""
+
+    passport: Passport
+    figures: tuple[Figure, ...]
+    batch_size: int
+    network_calls: int
+    generation_took: float
+    measuring_took: float
+    grid: str | None = field(default=None)
+    """A grid of the first generated images, relative to the run folder."""
+
+
+Payload = (
+    Started
+    | Resumed
+    | Progress
+    | HeldOut
+    | Saved
+    | Previewed
+    | Stopped
+    | Finished
+    | Sampled
+    | Evaluated
+)
+
+KINDS: dict[str, type] = {
+    "started": Started,
+    "resumed": Resumed,
+    "progress": Progress,
+    "held-out": HeldOut,
+    "saved": Saved,
+    "previewed": Previewed,
+    "stopped": Stopped,
+    "finished": Finished,
+    "sampled": Sampled,
+    "evaluated": Evaluated,
+}
+"""Every kind of event and its payload: a new kind is one class and one line."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of `record.jsonl`."""
+
+    kind: str
+    step: int
+    """Optimiser steps taken when it happened (of the checkpoint concerned, for sampling and evaluation)."""
+    attempt: int
+    """0 for the first start of the run, one more for each resume."""
+    seconds: float
+    """Unix time at which the event was written."""
+    data: Payload
