@@ -8,6 +8,7 @@ is a field here. Durations are in seconds, sizes in bytes, times of day never ap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ class HeldOut:
     best: bool
     """True when no earlier checkpoint of this run had a lower one."""
     took: float
+    by_time: tuple[float, ...] = ()
+    """The same error in equal parts of time, from clean to noisy."""
 
 
 @dataclass(frozen=True)
@@ -220,16 +223,7 @@ class Evaluated:
 
 
 Payload = (
-    Started
-    | Resumed
-    | Progress
-    | HeldOut
-    | Saved
-    | Previewed
-    | Stopped
-    | Finished
-    | Sampled
-    | Evaluated
+    Started | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished | Sampled | Evaluated
 )
 
 KINDS: dict[str, type] = {
@@ -247,9 +241,12 @@ KINDS: dict[str, type] = {
 """Every kind of event and its payload: a new kind is one class and one line."""
 
 
+P = TypeVar("P", bound=Payload)
+
+
 @dataclass(frozen=True)
-class Event:
-    """One line of `record.jsonl`."""
+class Event(Generic[P]):
+    """One line of `record.jsonl`; `Event[HeldOut]` is one that is known to carry that payload."""
 
     kind: str
     step: int
@@ -258,4 +255,4 @@ class Event:
     """0 for the first start of the run, one more for each resume."""
     seconds: float
     """Unix time at which the event was written."""
-    data: Payload
+    data: P

@@ -1,0 +1,179 @@
+"""What the events of a run add up to: which of them still hold, how far it came, what it took.
+
+Events that a later attempt resumed before are void: their steps were taken again. They stay in the file, and
+the time they took stays in the totals, since it was spent.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from triptych.errors import UserError
+from triptych.record.events import (
+    Device,
+    Evaluated,
+    Event,
+    Finished,
+    HeldOut,
+    P,
+    Progress,
+    Resumed,
+    Sampled,
+    Started,
+    Stopped,
+    Times,
+)
+
+
+def valid_events(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Drop what was voided: a resume at step s of attempt a voids steps above s of the attempts before a."""
+    resumes = [(event.attempt, event.step) for event in events if isinstance(event.data, Resumed)]
+    limits = {
+        attempt: min((step for later, step in resumes if later > attempt), default=None)
+        for attempt in {event.attempt for event in events}
+    }
+    return tuple(e for e in events if (limit := limits[e.attempt]) is None or e.step <= limit)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One stretch of training, from a start or a resume to its end."""
+
+    number: int
+    device: Device
+    checkpoint: str
+    """Folder name of the checkpoint it went on from; empty where it began at step 0."""
+    skipped: tuple[str, ...]
+    """Newer checkpoints that were found broken and passed over, each `folder: reason`."""
+    changes: dict[str, tuple]
+    """Configuration fields that it changed: name -> (old, new)."""
+    first_step: int
+    last_step: int
+    """The last step that it recorded, whether kept or not."""
+    kept_step: int
+    """The last step that no later attempt took again; `first_step` where nothing was kept."""
+    end: Literal["finished", "stopped", "open"]
+    """`open`: still running, or killed: nothing in a record tells these apart."""
+    reason: str
+    """Why it stopped (`SIGTERM`, `max-minutes`, ...); empty unless it did."""
+    seconds: float
+    approximate: bool
+    """True when it did not live to write its times: `seconds` is then from its first event to its last."""
+    times: Times | None
+
+
+@dataclass(frozen=True)
+class History:
+    """The events of one run in the order written, and the questions that training and reports ask of them."""
+
+    events: tuple[Event, ...]
+    path: Path
+    """Where they were read, for messages."""
+
+    @cached_property
+    def valid(self) -> tuple[Event, ...]:
+        """The events that still hold."""
+        return valid_events(self.events)
+
+    def of_kind(self, payload: type[P]) -> tuple[Event[P], ...]:
+        """The events with this payload that still hold."""
+        return tuple(event for event in self.valid if isinstance(event.data, payload))
+
+    @cached_property
+    def started(self) -> Started:
+        """The run's first event; UserError where the record has none."""
+        for event in self.events:
+            if isinstance(event.data, Started):
+                return event.data
+        raise UserError(f"reading {self.path}", "it holds no start of a run", "train the run first")
+
+    @property
+    def attempt(self) -> int:
+        """Number of the current attempt; -1 before the first start."""
+        return max((event.attempt for event in self.events), default=-1)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the run is to take in all, as of the last start or resume."""
+        resumes = [event.data for event in self.events if isinstance(event.data, Resumed)]
+        return resumes[-1].total_steps if resumes else self.started.total_steps
+
+    @cached_property
+    def config(self) -> dict:
+        """The resolved configuration with the changes of every resume applied (fields named `part.field`)."""
+        config = copy.deepcopy(self.started.config)
+        for event in self.events:
+            if isinstance(event.data, Resumed):
+                for name, (_, new) in event.data.changes.items():
+                    *parts, field = name.replace("-", "_").split(".")
+                    branch = config
+                    for part in parts:
+                        branch = branch.setdefault(part, {})
+                    branch[field] = new
+        return config
+
+    @property
+    def last_progress(self) -> Event[Progress] | None:
+        """The newest training figures that still hold."""
+        return next(iter(reversed(self.of_kind(Progress))), None)
+
+    @property
+    def best_held_out(self) -> Event[HeldOut] | None:
+        """The lowest held-out mean squared error that still holds, the earliest of equals; NaN never wins."""
+        measured = [event for event in self.of_kind(HeldOut) if event.data.mse == event.data.mse]
+        return min(measured, key=lambda event: event.data.mse, default=None)
+
+    @cached_property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every attempt in order, with its time, whether its steps still hold or not."""
+        training = [event for event in self.events if not isinstance(event.data, Sampled | Evaluated)]
+        numbers = sorted({event.attempt for event in training})
+        stretches = [[event for event in training if event.attempt == number] for number in numbers]
+        return tuple(
+            _attempt(stretch, [later[0].step for later in stretches[i + 1 :]])
+            for i, stretch in enumerate(stretches)
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run took its last step, and was not extended since."""
+        return bool(self.attempts) and self.attempts[-1].end == "finished"
+
+    @property
+    def last_step(self) -> int:
+        """The last step recorded that still holds."""
+        return self.attempts[-1].last_step if self.attempts else 0
+
+
+def _attempt(events: list[Event], later_starts: list[int]) -> Attempt:
+    """Sum up the training events of one attempt, given the first steps of the attempts after it."""
+    first, last = events[0], events[-1]
+    if not isinstance(first.data, Started | Resumed):
+        raise UserError(
+            f"attempt {first.attempt} of the record",
+            f"it begins with {first.kind!r}, not with a start or a resume",
+            "restore the record from a copy",
+        )
+    resumed = first.data if isinstance(first.data, Resumed) else None
+    ending = last.data if isinstance(last.data, Stopped | Finished) else None
+    last_step = max(event.step for event in events)
+    return Attempt(
+        number=first.attempt,
+        device=first.data.device,
+        checkpoint=resumed.checkpoint if resumed else "",
+        skipped=resumed.skipped if resumed else (),
+        changes=resumed.changes if resumed else {},
+        first_step=first.step,
+        last_step=last_step,
+        kept_step=max(first.step, min([last_step, *later_starts])),
+        end="open" if ending is None else "finished" if isinstance(ending, Finished) else "stopped",
+        reason=ending.reason if isinstance(ending, Stopped) else "",
+        seconds=ending.times.total if ending else last.seconds - first.seconds,
+        approximate=ending is None,
+        times=ending.times if ending else None,
+    )
