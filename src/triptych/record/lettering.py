@@ -1,0 +1,77 @@
+"""Text inside pictures, in the one scalable font that Pillow carries, so that every machine draws it alike.
+
+The font knows ASCII and little more. Letters that it lacks are replaced by what they are made of
+(`é` by `e`, `₀` by `0`), a few signs by their usual ASCII spelling, and the rest by `?`.
+"""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+
+from PIL import Image, ImageDraw, ImageFont
+
+SPELLINGS = {"×": "x", "→": "->", "–": "-", "—": "-", "−": "-", "’": "'", "“": '"', "”": '"', "ß": "ss"}
+MISSING_GLYPH = (
+    "\ufffe"  # a code point that no font draws: what it looks like is what a missing glyph looks like
+)
+
+
+@functools.cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font at `size` pixels."""
+    loaded = ImageFont.load_default(size=size)
+    if not isinstance(loaded, ImageFont.FreeTypeFont):
+        raise RuntimeError("this build of Pillow has no FreeType, which every published wheel has")
+    return loaded
+
+
+@functools.cache
+def _is_drawable(character: str) -> bool:
+    def drawn(text: str) -> bytes:
+        canvas = Image.new("L", (32, 32))
+        ImageDraw.Draw(canvas).text((4, 4), text, fill=255, font=font(16))
+        return canvas.tobytes()
+
+    return character == " " or (character.isprintable() and drawn(character) != drawn(MISSING_GLYPH))
+
+
+def drawable(text: str) -> str:
+    """Return `text` with every character that the font lacks replaced; never longer than readable."""
+    replaced = []
+    for character in text:
+        if _is_drawable(character):
+            replaced.append(character)
+        elif character in SPELLINGS:
+            replaced.append(SPELLINGS[character])
+        elif character.isspace():
+            replaced.append(" ")
+        else:
+            parts = [
+                part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part)
+            ]
+            replaced.append("".join(part if _is_drawable(part) else "?" for part in parts))
+    return "".join(replaced)
+
+
+def width(text: str, size: int) -> int:
+    """Return the width of `text` in pixels, rounded up."""
+    return int(font(size).getlength(drawable(text)) + 0.999)
+
+
+def shorten(text: str, size: int, limit: int) -> str:
+    """Return `text`, cut and ended with `...` where it is wider than `limit` pixels."""
+    text = drawable(text)
+    if width(text, size) <= limit:
+        return text
+    while text and width(text + "...", size) > limit:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def write(
+    image: Image.Image, at: tuple[float, float], text: str, size: int, shade: int, anchor: str = "la"
+) -> None:
+    """Draw `text` in a grey of `shade` (0 black) at `at`, which `anchor` (as Pillow's) refers to."""
+    fill = shade if image.mode == "L" else (shade,) * 3
+    ImageDraw.Draw(image).text(at, drawable(text), fill=fill, font=font(size), anchor=anchor)

@@ -1,0 +1,160 @@
+"""Grids put every pixel where the layout says, unchanged, whatever stands around it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from triptych.record.lettering import drawable, shorten, width
+from triptych.record.pictures import (
+    GROUND,
+    WIDEST,
+    class_grid,
+    grid,
+    lay_out,
+    nearly_square,
+    save_png,
+)
+
+FULL = {
+    "row_labels": ["zero", "one"],
+    "column_labels": ["a", "b", "c"],
+    "title": "Title",
+    "caption": "Caption",
+}
+
+
+def images(count: int, channels: int = 1, size: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, channels, size, size), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("lettering", [{}, FULL])
+def test_every_pixel_of_every_image_becomes_a_square_of_its_colour(channels, lettering):
+    drawn = images(5, channels)
+    array = np.array(grid(drawn, 3, scale=4, **lettering))
+    array = array[..., None] if channels == 1 else array
+    layout = lay_out(drawn.shape, 3, scale=4, **{k: v for k, v in lettering.items() if k != "caption"})
+    for i, image in enumerate(drawn):
+        x, y = layout.corner(i)
+        for row in range(8):
+            for column in range(8):
+                square = array[y + 4 * row : y + 4 * row + 4, x + 4 * column : x + 4 * column + 4]
+                assert (square == image[:, row, column]).all()
+
+
+def test_around_the_images_of_an_unlettered_grid_there_is_nothing_but_ground():
+    drawn = images(5)
+    array, layout = np.array(grid(drawn, 3, scale=4)), lay_out(drawn.shape, 3, scale=4)
+    for i in range(5):
+        x, y = layout.corner(i)
+        array[y : y + 32, x : x + 32] = GROUND
+    assert (array == GROUND).all()
+    assert array.shape == (12 + 32 + 2 + 32 + 12, 12 + 3 * 32 + 2 * 2 + 12)
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"), [(8, 64), (16, 64), (28, 56), (32, 64), (48, 48), (64, 64), (96, 96)]
+)
+def test_images_are_enlarged_towards_64_pixels_by_whole_numbers(size, drawn):
+    assert lay_out((4, 1, size, size)).width == drawn
+
+
+def test_large_grids_are_enlarged_less_but_never_shrunk():
+    assert lay_out((1024, 3, 32, 32)).width == 64
+    many = lay_out((10_000, 3, 32, 32))
+    assert many.width == 32
+    assert many.right < WIDEST
+    assert lay_out((100_000, 3, 32, 32)).width == 32
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 1), (2, 2), (5, 3), (8, 4), (10, 5), (16, 4), (80, 10), (1024, 32)]
+)
+def test_grids_are_nearly_square(count, columns):
+    assert nearly_square(count) == columns
+
+
+def test_torch_and_numpy_draw_the_same():
+    drawn = images(4, 3)
+    assert grid(torch.from_numpy(drawn)).tobytes() == grid(drawn).tobytes()
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 2, 8, 8), np.uint8), np.zeros((1, 1, 8, 8))]
+)
+def test_anything_but_uint8_images_is_refused(bad):
+    with pytest.raises(ValueError, match="uint8"):
+        grid(bad)
+
+
+def test_class_grid_sorts_images_into_rows_of_their_class():
+    drawn, labels = images(6), torch.tensor([2, 0, 2, 0, 2, 0])
+    names = ["zero", "one", "two"]
+    array = np.array(class_grid(drawn, labels, names))
+    layout = lay_out((6, 1, 8, 8), 3, row_labels=["zero", "two"])
+    for place, source in enumerate([1, 3, 5, 0, 2, 4]):
+        x, y = layout.corner(place)
+        assert (array[y : y + 64 : 8, x : x + 64 : 8] == drawn[source, 0]).all()
+
+
+def test_class_grid_fills_short_rows_with_ground():
+    array = np.array(class_grid(images(3), [0, 0, 1], ["zero", "one"]))
+    layout = lay_out((4, 1, 8, 8), 2, row_labels=["zero", "one"])
+    x, y = layout.corner(3)
+    assert (array[y : y + 64, x : x + 64] == GROUND).all()
+
+
+def test_labels_leave_ink_beside_their_row_and_above_their_column():
+    drawn = images(6)
+    array = np.array(grid(drawn, 3, row_labels=["zero", ""], column_labels=["", "b", ""]))
+    layout = lay_out(drawn.shape, 3, row_labels=["zero", ""], column_labels=["", "b", ""])
+    x, y = layout.corner(0)
+    assert array[y : y + 64, :x].min() < 100
+    assert array[y + 68 :, :x].min() == GROUND
+    middle = layout.corner(1)[0]
+    assert array[:y, middle : middle + 64].min() < 100
+    assert array[:y, x : x + 64].min() == GROUND
+
+
+def test_no_images_make_an_empty_picture_rather_than_an_error():
+    assert np.array(grid(images(0))).min() == GROUND
+
+
+def test_letters_that_the_font_lacks_are_replaced():
+    assert drawable("Zürich, x₀ × 3 → ß\n") == "Zurich, x0 x 3 -> ss "
+    assert drawable("猫") == "?"
+    assert drawable("plain ASCII ~!") == "plain ASCII ~!"
+
+
+def test_long_text_is_cut_to_fit():
+    cut = shorten("a rather long title of a picture", 15, 100)
+    assert cut.endswith("...")
+    assert width(cut, 15) <= 100
+    assert shorten("short", 15, 100) == "short"
+
+
+def test_png_is_replaced_in_one_move_and_leaves_nothing_aside(tmp_path):
+    path = tmp_path / "new folder" / "grid.png"
+    first, second = grid(images(4, seed=1)), grid(images(4, seed=2))
+    save_png(first, path)
+    save_png(second, path)
+    with Image.open(path) as written:
+        assert written.tobytes() == second.tobytes()
+    assert [entry.name for entry in path.parent.iterdir()] == ["grid.png"]
+
+
+def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
+    path = tmp_path / "grid.png"
+    save_png(grid(images(4)), path)
+    before = path.read_bytes()
+
+    def fail(self, target, **options):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_png(grid(images(9)), path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["grid.png"]
