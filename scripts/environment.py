@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = "triptych-setup.json"
 ERRORS = "pip-errors.txt"
+PIP_OPTIONS = {
+    # Compiling 20,000 files beforehand takes a minute that the first start does not need.
+    "install": ["--disable-pip-version-check", "--no-input", "--no-compile"],
+    "uninstall": ["--yes"],
+}
 _PYTHON = "{}.{}".format(*sys.version_info)
 
 
@@ -119,7 +124,7 @@ def install(folder: Path, extras: Iterable[str]) -> Environment:
     (folder / STAMP).unlink(missing_ok=True)
     if wanted.torch.tag == "" and (found is None or found.torch != wanted.torch):
         # pip takes 2.13.0+cpu for an answer to `torch==2.13.0` and would leave that build in place.
-        _pip(environment, "uninstall", "--yes", "torch")
+        _pip(environment, "uninstall", "torch")
     _install_torch(environment, wanted.torch)
     _install_project(environment, wanted)
     wanted.write(folder)
@@ -218,33 +223,24 @@ def _install_project(environment: Environment, wanted: Stamp) -> None:
 
 
 def _pip(environment: Environment, action: str, *arguments: str) -> str | None:
-    """Run pip; return None when it went well, else in a few words what it said."""
-    command = [
-        str(environment.python),
-        "-m",
-        "pip",
-        action,
-        "--disable-pip-version-check",
-        "--no-input",
-        *arguments,
-    ]
-    # Progress is for eyes alone; what went wrong is kept.
+    """Run pip; return None when it went well, else in a few words what went wrong."""
+    command = [str(environment.python), "-m", "pip", action, *PIP_OPTIONS[action], *arguments]
+    # Progress is for eyes alone.
     shown = None if sys.stdout.isatty() else subprocess.DEVNULL
+    variables = os.environ | environment.variables
     result = subprocess.run(
-        command,
-        stdout=shown,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=os.environ | environment.variables,
+        command, stdout=shown, stderr=subprocess.PIPE, text=True, errors="replace", env=variables
     )
     if result.returncode == 0:
         return None
-    log = environment.python.parent.parent / ERRORS
-    log.write_text(result.stderr)
-    if "after connection broken" in result.stderr:
-        return f"the package index cannot be reached ({log})"
-    errors = [
-        line.removeprefix("ERROR: ") for line in result.stderr.splitlines() if line.startswith("ERROR: ")
-    ]
-    return f"pip says '{errors[-1] if errors else 'nothing'}' ({log})"
+    errors = environment.python.parent.parent / ERRORS
+    errors.write_text(result.stderr, encoding="utf-8")
+    return f"{_trouble(result.stderr)} (all of it: {errors})"
+
+
+def _trouble(stderr: str) -> str:
+    """Say in a few words what pip's error output comes down to."""
+    if "after connection broken" in stderr:
+        return "a package index cannot be reached"
+    errors = [line.removeprefix("ERROR: ") for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    return f"pip says: {errors[-1]}" if errors else "pip failed"

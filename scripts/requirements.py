@@ -34,12 +34,12 @@ def lacking(wanted: Iterable[str]) -> list[str]:
         except PackageNotFoundError:
             short.append(name)
             continue
-        if least and _numbers(present) < _numbers(least):
+        if least and numbers(present) < numbers(least):
             short.append(f"{name} {least} ({present} found)")
     return short
 
 
-def _numbers(release: str) -> tuple[int, ...]:
-    """2.11.0+cu126 -> (2, 11, 0)."""
+def numbers(release: str) -> tuple[int, ...]:
+    """Turn a release into numbers that can be compared: 2.11.0+cu126 into (2, 11, 0)."""
     plain = re.match(r"\d+(\.\d+)*", release)
     return tuple(int(part) for part in plain[0].split(".")) if plain else ()

@@ -29,7 +29,7 @@ def checks(python: Path | str) -> dict[str, list[str]]:
         "ruff check": ["-m", "ruff", "check", "."],
         "ruff format": ["-m", "ruff", "format", "--check", "."],
         "ty": ["-m", "ty", "check", "--python", str(python)],
-        "floors": ["-c", "from importlinter.cli import lint_imports_command as run; run()"],
+        "floors": ["-c", "from importlinter.cli import lint_imports_command as run; run(['--no-logo'])"],
     }
 
 
