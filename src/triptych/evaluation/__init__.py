@@ -1,0 +1,1 @@
+"""Measuring images, reading the measurements: features, figures, reference, selection."""

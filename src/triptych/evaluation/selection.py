@@ -1,0 +1,142 @@
+"""Which row of an evaluation table is best, which others cannot be told from it, and what MSE says of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from triptych.errors import UserError
+from triptych.metrics import METRICS
+from triptych.record.events import Evaluated, Figure, Passport
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best row by one metric.
+
+    Attributes:
+        metric: name of the metric.
+        row: the row that has the best figure.
+        figure: that figure.
+        ties: rows that lie within twice the standard error of the difference, in the order given: the
+            measurement does not tell them from the best.
+    """
+
+    metric: str
+    row: Evaluated
+    figure: Figure
+    ties: tuple[Evaluated, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far held-out MSE and a metric put checkpoints in the same order.
+
+    Attributes:
+        correlation: Spearman's rank correlation: 1 where the lower MSE always has the better figure, -1
+            where it always has the worse; None with fewer than three checkpoints, or where all are equal.
+        checkpoints: number of checkpoints that have both figures.
+    """
+
+    correlation: float | None
+    checkpoints: int
+
+
+def comparable(passport: Passport) -> tuple[str, str, int]:
+    """Return what two rows must share to stand in one column: reference, extractor, number of images."""
+    return passport.reference_digest, passport.extractor_digest, passport.count
+
+
+def figure_of(row: Evaluated, metric: str) -> Figure | None:
+    """Return the row's figure of this metric, or None where it was not measured."""
+    return next((figure for figure in row.figures if figure.metric == metric), None)
+
+
+def loss(figure: Figure) -> float | None:
+    """Return a number that is lower for a better figure; None where the metric needs a real value it lacks.
+
+    Raises:
+        UserError: no such metric.
+    """
+    if figure.metric not in METRICS:
+        raise UserError(f"select by {figure.metric}", "no such metric", f"choose from {', '.join(METRICS)}")
+    better = METRICS[figure.metric].better
+    if better == "real":
+        return None if figure.real is None else abs(figure.estimate - figure.real)
+    return figure.estimate if better == "lower" else -figure.estimate
+
+
+def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
+    """Return the best of the rows that have this metric, the first of equals.
+
+    Raises:
+        UserError: no row has the metric, or rows differ in what makes figures comparable.
+    """
+    found = _measured(rows, metric)
+    if not found:
+        raise UserError(f"select by {metric}", "no row has it", "evaluate with it first")
+    best, figure, low = min(found, key=lambda entry: entry[2])
+    ties = tuple(
+        row
+        for row, other, value in found
+        if row is not best and value - low < 2 * math.hypot(figure.spread or 0.0, other.spread or 0.0)
+    )
+    return Best(metric, best, figure, ties)
+
+
+def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
+    """Return the best row by each metric that any row has, in the order in which metrics occur."""
+    names = dict.fromkeys(figure.metric for row in rows for figure in row.figures)
+    return {name: best_row(rows, name) for name in names if _measured(rows, name)}
+
+
+def agreement(rows: Sequence[Evaluated], mse: Mapping[str, float], metric: str) -> Agreement:
+    """Return how well held-out MSE ranks checkpoints by a metric.
+
+    Args:
+        rows: of one run; where a checkpoint has several (guidance scales, samplers), its best counts.
+        mse: held-out mean squared error by name of checkpoint.
+        metric: name of the metric.
+    """
+    lowest: dict[str, float] = {}
+    for row, _, value in _measured(rows, metric):
+        name = row.passport.checkpoint
+        if name in mse:
+            lowest[name] = min(value, lowest.get(name, math.inf))
+    return Agreement(rank_correlation([mse[name] for name in lowest], list(lowest.values())), len(lowest))
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation, equal values sharing their mean rank.
+
+    None with fewer than three pairs, where it is always 1 or -1, or where either side is constant.
+    """
+    if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
+        return None
+    a, b = _centred_ranks(x), _centred_ranks(y)
+    covariance = math.fsum(p * q for p, q in zip(a, b, strict=True))
+    return covariance / math.sqrt(math.fsum(p * p for p in a) * math.fsum(q * q for q in b))
+
+
+def _centred_ranks(values: Sequence[float]) -> list[float]:
+    below = [sum(other < value for other in values) for value in values]
+    equal = [sum(other == value for other in values) for value in values]
+    return [b + (e - 1) / 2 - (len(values) - 1) / 2 for b, e in zip(below, equal, strict=True)]
+
+
+def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, Figure, float]]:
+    """Return rows that have the metric, with its figure and loss; refuse those of unlike passports."""
+    found = []
+    for row in rows:
+        figure = figure_of(row, metric)
+        value = None if figure is None else loss(figure)
+        if figure is not None and value is not None:
+            found.append((row, figure, value))
+    if len({comparable(row.passport) for row, _, _ in found}) > 1:
+        raise UserError(
+            f"compare rows by {metric}",
+            "they differ in reference set, extractor, or number of images",
+            "compare rows that were measured alike",
+        )
+    return found

@@ -1,0 +1,124 @@
+"""What every metric is: a function of two feature sets, with the facts needed to read its value."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+from triptych.errors import UserError
+from triptych.metrics.features import FeatureSet, Need
+from triptych.metrics.jackknife import jackknife_spread
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric's estimate, and how sure it is."""
+
+    estimate: float
+    spread: float | None
+    """Standard error over generated images (group jackknife); the reference is taken as given."""
+    split_std: float | None = None
+    """Standard deviation over splits, for the metrics that are defined with one (Inception Score)."""
+    n: int = 0
+    """Number of generated images."""
+    groups: tuple[float, ...] = ()
+    """The estimate with each jackknife group left out in turn: what a paired verdict needs."""
+    per_class: tuple[float, ...] | None = None
+    """One estimate for each class, in label order; None where a class has too few images for one."""
+    per_class_n: tuple[int, ...] | None = None
+    """Images behind each of them. Few images bias a Fréchet distance upward: compare equal numbers only."""
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """A figure of generated images, read from their features and those of reference images.
+
+    Call it with the two feature sets; it refuses sets that it cannot measure, unless `force` is given,
+    and then leaves the arithmetic to `value`.
+    """
+
+    name: str
+    extractor: str
+    """Name, in EXTRACTORS, of the extractor that gives the features."""
+
+    better: ClassVar[Literal["lower", "higher", "real"]]
+    """Which of two values is the better: the lower, the higher, or the nearer to that of real images."""
+    labelled: ClassVar[bool] = False
+    """Whether it can only be computed for images that were asked for by class."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[Need]:
+        """What a feature set must keep for this metric."""
+
+    @abstractmethod
+    def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
+        """Compute the figure, without asking whether there are images enough."""
+
+    def least(self, reference: FeatureSet) -> int:
+        """Return the fewest generated images of which the figure means something."""
+        return 2
+
+    def __call__(self, generated: FeatureSet, reference: FeatureSet, *, force: bool = False) -> Value:
+        """Return the figure of `generated` against `reference`.
+
+        Args:
+            generated: the images to be judged (generated, or held-out real ones for comparison).
+            reference: the images that they are judged against.
+            force: measure even fewer images than `least`; never fewer than 2.
+
+        Raises:
+            UserError: too few images, or images without labels where the figure needs them.
+            ValueError: the two sets come from different extractors.
+        """
+        if generated.extractor != reference.extractor:
+            raise ValueError(f"{self.name}: features of different extractors cannot be compared")
+        least = 2 if force else self.least(reference)
+        if len(generated) < least:
+            raise UserError(
+                f"{self.name} of {len(generated)} images",
+                f"it takes at least {least}",
+                "generate more images"
+                if force
+                else "generate more images, or force it and read it with care",
+            )
+        if self.labelled and not generated.labelled:
+            raise UserError(
+                f"{self.name} of images without labels",
+                "it compares the class of each image with the one asked for",
+                "leave it out for unconditional models",
+            )
+        return self.value(generated, reference)
+
+
+class ByClass(NamedTuple):
+    """Estimates of each class, in label order, and the number of generated images behind each."""
+
+    estimates: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+def by_class(
+    generated: FeatureSet, reference: FeatureSet, least: int, estimate: Callable[[int], float]
+) -> ByClass | None:
+    """Return `estimate` of each class, or None unless both sets have the same, of `least` images each."""
+    classes = generated.classes
+    if not classes or classes != reference.classes:
+        return None
+    counts = tuple(int((generated.labels == label).sum()) for label in classes)
+    fewest = min(*counts, *(int((reference.labels == label).sum()) for label in classes))
+    return ByClass(tuple(map(estimate, classes)), counts) if fewest >= least else None
+
+
+def with_spread(estimate: float, left_out: list[float], n: int, classes: ByClass | None) -> Value:
+    """Return a Value whose spread is the jackknife's, from the estimates with one group left out each."""
+    return Value(
+        estimate,
+        jackknife_spread(left_out),
+        n=n,
+        groups=tuple(left_out),
+        per_class=classes.estimates if classes else None,
+        per_class_n=classes.counts if classes else None,
+    )

@@ -1,0 +1,126 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from triptych.data import digits
+from triptych.data.dataset import Dataset
+from triptych.errors import UserError
+from triptych.evaluation.measure import Batch, figures, measure, metrics_for
+from triptych.evaluation.reference import matching, real_features, reference_features
+from triptych.metrics import METRICS
+from triptych.metrics.features import FeatureSet
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Stands in for a network: four mean intensities, and scores that follow the first of them."""
+
+    name: str = "classifier"
+    sha256: str = "0" * 64
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        quarters = torch.nn.functional.avg_pool2d(images.float() / 255, 4).flatten(1)
+        scores = -(quarters[:, :1] * 20 - torch.arange(10.0)).square()
+        return {"features": quarters, "log_probs": scores.log_softmax(1)}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return digits.load()
+
+
+@pytest.fixture(scope="module")
+def reference(dataset: Dataset) -> FeatureSet:
+    return reference_features(dataset, Pooled(), "cpu")
+
+
+def drawn(dataset: Dataset, count: int, labelled: bool = True, size: int = 32) -> list[Batch]:
+    """Noisy training images in the place of generated ones, classes in turn."""
+    index = torch.arange(count)
+    places = [(dataset.train.labels == label).nonzero().squeeze(1) for label in range(10)]
+    chosen = torch.stack([places[i % 10][i // 10] for i in range(count)])
+    noise = torch.randint(0, 40, (count, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    pixels = (dataset.train.images[chosen].int() + noise).clamp(max=255).to(torch.uint8)
+    return [(pixels[i], (i % 10) if labelled else None, i) for i in index.split(size)]
+
+
+def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset, reference: FeatureSet):
+    generated = measure(drawn(dataset, 200), Pooled(), "cpu")
+    real = real_features(dataset, generated, Pooled(), "cpu")
+    found = figures(generated, reference, real)
+    assert [figure.metric for figure in found] == list(METRICS)
+    for figure in found:
+        assert figure.spread > 0
+        assert len(figure.per_class) == len(figure.real_per_class) == 10
+        assert figure.estimate == METRICS[figure.metric](generated, reference).estimate
+        assert figure.real == METRICS[figure.metric](real, reference).estimate
+    distance = found[0]
+    assert distance.estimate > distance.real
+
+
+@pytest.mark.parametrize("size", [1, 200])
+def test_the_batch_size_changes_no_figure(dataset: Dataset, reference: FeatureSet, size: int):
+    one = measure(drawn(dataset, 200), Pooled(), "cpu")
+    other = measure(drawn(dataset, 200, size=size), Pooled(), "cpu")
+    real = real_features(dataset, one, Pooled(), "cpu")
+    for a, b in zip(figures(one, reference, real), figures(other, reference, real), strict=True):
+        assert b.estimate == pytest.approx(a.estimate, rel=1e-9)
+        assert b.real == a.real
+
+
+def test_images_without_labels_have_only_the_figures_that_need_none(dataset: Dataset, reference: FeatureSet):
+    generated = measure(drawn(dataset, 100, labelled=False), Pooled(), "cpu")
+    real = real_features(dataset, generated, Pooled(), "cpu")
+    found = {figure.metric: figure for figure in figures(generated, reference, real)}
+    assert list(found) == ["fd_classifier", "diversity_classifier"]
+    assert all(figure.per_class is None and figure.real_per_class is None for figure in found.values())
+    # Both sides are paired regardless of class, or the ratio would mean nothing.
+    across = METRICS["diversity_classifier"](real.unlabelled(), reference).estimate
+    assert found["diversity_classifier"].real == across
+
+
+def test_too_few_images_are_refused_unless_forced(dataset: Dataset, reference: FeatureSet):
+    generated = measure(drawn(dataset, 4, labelled=False), Pooled(), "cpu")
+    real = real_features(dataset, generated, Pooled(), "cpu")
+    with pytest.raises(UserError, match="fd_classifier of 4 images: it takes at least 5"):
+        figures(generated, reference, real)
+    assert len(figures(generated, reference, real, force=True)) == 2
+
+
+def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, reference: FeatureSet):
+    generated = measure(drawn(dataset, 100), Pooled(), "cpu")
+    real = measure(
+        [(dataset.held_out.images[:3], dataset.held_out.labels[:3], torch.arange(3))], Pooled(), "cpu"
+    )
+    assert figures(generated, reference, real)[0].real is None
+
+
+def test_metrics_of_other_extractors_are_not_measured(dataset: Dataset):
+    other = Pooled(name="another")
+    assert metrics_for(other) == {}
+    assert list(metrics_for(Pooled())) == list(METRICS)
+
+
+def test_reference_is_the_whole_training_split(dataset: Dataset, reference: FeatureSet):
+    assert len(reference) == len(dataset.train)
+    expected = Pooled()(dataset.train.images)["features"].double().mean(0)
+    torch.testing.assert_close(reference.moments("features").mean, expected)
+
+
+def test_real_images_have_the_classes_of_the_generated_ones(dataset: Dataset):
+    threes_and_eights = torch.tensor([3] * 20 + [8] * 7)
+    index = matching(dataset.held_out.labels, threes_and_eights, 27)
+    assert len(set(index.tolist())) == 27
+    assert dataset.held_out.labels[index].bincount(minlength=10).tolist() == [0, 0, 0, 20, 0, 0, 0, 0, 7, 0]
+
+
+def test_more_images_than_are_held_out_take_all_there_are(dataset: Dataset):
+    generated = measure(drawn(dataset, 1000), Pooled(), "cpu")
+    assert len(real_features(dataset, generated, Pooled(), "cpu")) == len(dataset.held_out) == 355
+    assert matching(dataset.held_out.labels, None, 9999).tolist() == list(range(355))
+
+
+def test_unlabelled_images_take_their_number_evenly_spread():
+    assert matching(torch.zeros(100, dtype=torch.int64), None, 4).tolist() == [0, 25, 50, 75]

@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+import scipy.stats
+
+from triptych.errors import UserError
+from triptych.evaluation.selection import agreement, best_row, best_rows, rank_correlation
+from triptych.record.events import Device, Evaluated, Figure, Passport
+
+PASSPORT = Passport(
+    checkpoint="epoch-00001",
+    epoch=1,
+    weights="ema",
+    sampler="ddim:50",
+    guidance=1.0,
+    clip=True,
+    seed=0,
+    count=360,
+    reference="digits/train",
+    reference_digest="r",
+    reference_count=1442,
+    extractor="classifier",
+    extractor_digest="e",
+    versions={},
+    device=Device("cpu", 1, 1),
+)
+
+
+def row(checkpoint: str, guidance: float = 1.0, spread: float | None = 0.1, **estimates: float) -> Evaluated:
+    passport = replace(PASSPORT, checkpoint=checkpoint, guidance=guidance)
+    made = tuple(Figure(name, estimate, spread, real=5.0) for name, estimate in estimates.items())
+    return Evaluated(passport, made, 128, 50, 1.0, 1.0)
+
+
+ROWS = [
+    row("a", fd_classifier=3.0, classifier_accuracy=0.80, diversity_classifier=6.0),
+    row("b", fd_classifier=1.0, classifier_accuracy=0.90, diversity_classifier=4.5),
+    row("c", fd_classifier=2.0, classifier_accuracy=0.99, diversity_classifier=3.0),
+]
+
+
+def test_each_metric_has_its_own_direction():
+    chosen = {name: best.row.passport.checkpoint for name, best in best_rows(ROWS).items()}
+    assert chosen == {"fd_classifier": "b", "classifier_accuracy": "c", "diversity_classifier": "b"}
+
+
+def test_rows_within_two_standard_errors_of_the_difference_are_ties():
+    near, far = row("near", fd_classifier=1.27), row("far", fd_classifier=1.29)
+    best = best_row([*ROWS, near, far], "fd_classifier")
+    assert best.figure.estimate == 1.0
+    assert best.ties == (near,)
+
+
+def test_without_spread_nothing_ties_but_the_first_of_equals_wins():
+    rows = [row("x", spread=None, fd_classifier=1.0), row("y", spread=None, fd_classifier=1.0)]
+    assert best_row(rows, "fd_classifier").row is rows[0]
+
+
+def test_rows_that_lack_the_metric_are_passed_over():
+    assert best_row([row("bare"), *ROWS], "fd_classifier").row is ROWS[1]
+    with pytest.raises(UserError, match="no row has it"):
+        best_row([row("bare")], "fd_classifier")
+
+
+def test_metrics_that_nobody_knows_are_refused():
+    with pytest.raises(UserError, match="choose from fd_classifier"):
+        best_row([row("a", speed=1.0)], "speed")
+
+
+@pytest.mark.parametrize("change", [{"count": 50}, {"reference_digest": "x"}, {"extractor_digest": "x"}])
+def test_rows_that_were_measured_otherwise_are_not_compared(change: dict):
+    other = replace(ROWS[0], passport=replace(PASSPORT, **change))
+    with pytest.raises(UserError, match="differ in reference set, extractor, or number"):
+        best_row([*ROWS, other], "fd_classifier")
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [([1, 2, 3, 4], [2, 1, 4, 3]), ([1, 1, 2, 5, 5], [3, 1, 1, 2, 9]), ([0.1, 7, -3], [1, 2, 3])],
+)
+def test_rank_correlation_is_scipys(x: list[float], y: list[float]):
+    assert rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_rank_correlation_of_too_little_is_undefined():
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+
+
+def test_agreement_is_one_where_lower_mse_is_always_better():
+    mse = {"a": 0.3, "b": 0.2, "c": 0.1, "never-evaluated": 0.0}
+    assert agreement(ROWS, mse, "classifier_accuracy").correlation == pytest.approx(1)
+    found = agreement(ROWS, mse, "fd_classifier")
+    assert (found.checkpoints, found.correlation) == (3, pytest.approx(0.5))
+
+
+def test_agreement_takes_the_best_row_of_each_checkpoint():
+    rows = [*ROWS, row("a", guidance=2.0, fd_classifier=0.5)]
+    mse = {"a": 0.1, "b": 0.2, "c": 0.3}
+    assert agreement(rows, mse, "fd_classifier").correlation == pytest.approx(1)

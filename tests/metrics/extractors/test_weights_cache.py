@@ -1,0 +1,82 @@
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from triptych.metrics.extractors.weights_cache import (
+    cache_folder,
+    read_weights,
+    weights_digest,
+    write_weights,
+)
+
+WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    path = tmp_path / "deep" / "w.safetensors"
+    write_weights(path, WEIGHTS)
+    read = read_weights(path)
+    assert read.keys() == WEIGHTS.keys()
+    assert all(torch.equal(read[name], WEIGHTS[name]) for name in WEIGHTS)
+    assert [p.name for p in path.parent.iterdir()] == ["w.safetensors"]
+
+
+def test_an_absent_file_is_no_fault(tmp_path: Path):
+    assert read_weights(tmp_path / "none.safetensors") is None
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+DAMAGES = {
+    "flipped-bit": flipped,
+    "cut-short": lambda c: c[:-5],
+    "empty": lambda c: b"",
+    "pickle": lambda c: b"\x80\x04.",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_and_refused(tmp_path: Path, damage: str):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, WEIGHTS)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.warns(UserWarning, match=r"w\.safetensors are damaged .* making them anew"):
+        assert read_weights(path) is None
+
+
+def test_a_file_that_vouches_for_nothing_is_refused(tmp_path: Path):
+    save_file(WEIGHTS, tmp_path / "w.safetensors")
+    with pytest.warns(UserWarning, match="do not have the sha256"):
+        assert read_weights(tmp_path / "w.safetensors") is None
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_survived(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="cannot cache weights"):
+        write_weights(tmp_path / "file" / "w.safetensors", WEIGHTS)
+
+
+def test_the_digest_sees_values_names_types_and_shapes():
+    changed = [
+        {**WEIGHTS, "b": torch.tensor([1, 3])},
+        {"c": WEIGHTS["a"], "b": WEIGHTS["b"]},
+        {**WEIGHTS, "b": torch.tensor([1, 2], dtype=torch.int32)},
+        {**WEIGHTS, "a": WEIGHTS["a"].reshape(3, 2)},
+    ]
+    digests = {weights_digest(w) for w in [WEIGHTS, *changed]}
+    assert len(digests) == 5
+    assert weights_digest(dict(reversed(WEIGHTS.items()))) == weights_digest(WEIGHTS)
+
+
+def test_the_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("TRIPTYCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cache_folder() == tmp_path / "xdg" / "triptych"

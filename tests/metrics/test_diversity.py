@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from triptych.errors import UserError
+from triptych.metrics.diversity import PairDiversity, pairs_within_class
+from triptych.metrics.features import FeatureSet
+
+DIVERSITY = PairDiversity("diversity_classifier", "classifier")
+
+
+def features(rows: Tensor, labels: Tensor | None) -> FeatureSet:
+    out = FeatureSet(DIVERSITY.needs)
+    out.add({"features": rows}, labels, torch.arange(len(rows)))
+    return out
+
+
+def measured(rows: Tensor, labels: Tensor | None):
+    out = features(rows, labels)
+    return DIVERSITY(out, out)
+
+
+def gaussian(count: int, dimensions: int, seed: int) -> Tensor:
+    return torch.randn(count, dimensions, generator=torch.Generator().manual_seed(seed))
+
+
+def test_identical_images_have_none():
+    value = measured(torch.ones(30, 5), torch.arange(30) % 3)
+    assert (value.estimate, value.spread, value.per_class) == (0.0, 0.0, (0.0, 0.0, 0.0))
+
+
+def test_one_image_per_class_repeated_has_none_however_far_classes_lie_apart():
+    labels = torch.arange(30) % 3
+    assert measured(100.0 * labels[:, None].expand(30, 2).float(), labels).estimate == 0
+    assert measured(100.0 * labels[:, None].expand(30, 2).float(), None).estimate > 50
+
+
+def test_mean_distance_of_independent_normals():
+    # |x - y|^2 / 2 is chi-squared with D degrees of freedom, so |x - y| has mean 2 G((D+1)/2) / G(D/2).
+    dimensions = 6
+    expected = 2 * math.exp(math.lgamma((dimensions + 1) / 2) - math.lgamma(dimensions / 2))
+    value = measured(gaussian(2000, dimensions, 0), torch.arange(2000) % 10)
+    assert value.estimate == pytest.approx(expected, abs=4 * value.spread)
+    assert value.spread < 0.03 * expected
+
+
+def test_pairs_are_of_one_class_and_of_two_images():
+    index, labels = torch.arange(0, 200, 2), torch.arange(100) % 7
+    first, second = pairs_within_class(index, labels, 5)
+    assert len(first) == 500
+    assert torch.equal(labels[first], labels[second])
+    assert bool((first != second).all())
+    assert first.bincount().tolist() == [5] * 100
+
+
+def test_pairs_reach_every_classmate_alike():
+    first, second = pairs_within_class(torch.arange(6), torch.zeros(6, dtype=torch.int64), 20_000)
+    times = torch.zeros(6, 6).index_put((first, second), torch.ones(len(first)), accumulate=True)
+    off_diagonal = times[~torch.eye(6, dtype=torch.bool)]
+    assert float((off_diagonal - 4000).abs().max()) < 5 * math.sqrt(4000)
+
+
+def test_pairs_depend_on_the_seed_alone():
+    index, labels = torch.arange(50), torch.arange(50) % 5
+    assert torch.equal(
+        pairs_within_class(index, labels, 4).second, pairs_within_class(index, labels, 4).second
+    )
+    other = pairs_within_class(index, labels, 4, seed=1).second
+    assert not torch.equal(pairs_within_class(index, labels, 4).second, other)
+
+
+def test_spread_is_the_scatter_of_repeated_measurements():
+    values = [measured(gaussian(200, 4, seed), torch.arange(200) % 4) for seed in range(80)]
+    scatter = float(torch.tensor([v.estimate for v in values]).std())
+    claimed = math.sqrt(sum(v.spread**2 for v in values) / len(values))
+    assert claimed == pytest.approx(scatter, rel=0.25)
+
+
+def test_a_class_with_one_image_has_no_figure_and_does_not_disturb_the_others():
+    labels = torch.tensor([0] * 10 + [1])
+    value = measured(gaussian(11, 3, 0), labels)
+    assert value.per_class is None
+    assert value.estimate > 0
+
+
+def test_no_pair_at_all_is_refused():
+    with pytest.raises(UserError, match="no two of them are of one class"):
+        measured(gaussian(4, 3, 0), torch.arange(4))

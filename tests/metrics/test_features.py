@@ -1,0 +1,151 @@
+import pytest
+import torch
+from torch import Tensor
+
+from triptych.errors import UserError
+from triptych.metrics import METRICS
+from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
+
+NEEDS = frozenset({Need("features", "moments"), Need("features", "rows"), Need("log_probs", "rows")})
+COUNT = 137
+
+
+def batch(index: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Make the features of each index, the same in whatever batch it comes."""
+    generator = torch.Generator().manual_seed(0)
+    rows = 5 + torch.randn(COUNT, 6, generator=generator)
+    scores = torch.randn(COUNT, 4, generator=generator).log_softmax(1)
+    return {"features": rows[index], "log_probs": scores[index]}, index % 4, index
+
+
+def collected(chunks: list[Tensor]) -> FeatureSet:
+    out = FeatureSet(NEEDS)
+    for chunk in chunks:
+        out.add(*batch(chunk))
+    return out
+
+
+def whole() -> FeatureSet:
+    return collected([torch.arange(COUNT)])
+
+
+def shuffled() -> Tensor:
+    return torch.randperm(COUNT, generator=torch.Generator().manual_seed(3))
+
+
+ARRANGEMENTS = {
+    "one-by-one": lambda: collected(list(torch.arange(COUNT).split(1))),
+    "uneven": lambda: collected(list(torch.arange(COUNT).split([50, 0, 80, 7]))),
+    "shuffled": lambda: collected(list(shuffled().split(13))),
+    "three-ranks": lambda: (
+        collected([torch.arange(2, COUNT, 3)])
+        .merge(collected([torch.arange(0, COUNT, 3)]))
+        .merge(collected([torch.arange(1, COUNT, 3)]))
+    ),
+}
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_batches_order_and_shards_change_nothing(arrangement: str):
+    one, other = whole(), ARRANGEMENTS[arrangement]()
+    for name in ("features", "log_probs"):
+        assert torch.equal(one.rows(name), other.rows(name))
+    assert torch.equal(one.labels, other.labels)
+    assert torch.equal(one.index, other.index)
+    for without in (None, 0, 7):
+        a, b = one.moments("features", without), other.moments("features", without)
+        assert a.count == b.count
+        torch.testing.assert_close(a.mean, b.mean, rtol=1e-12, atol=0)
+        torch.testing.assert_close(a.covariance, b.covariance, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_every_metric_is_the_same_for_any_arrangement(arrangement: str, metric):
+    reference = whole()
+    one, other = metric(whole(), reference), metric(ARRANGEMENTS[arrangement](), reference)
+    assert other.estimate == pytest.approx(one.estimate, rel=1e-10, abs=1e-10)
+    assert other.spread == pytest.approx(one.spread, rel=1e-8, abs=1e-10)
+    assert other.per_class == pytest.approx(one.per_class, rel=1e-10, abs=1e-10)
+
+
+def test_moments_are_mean_and_covariance_in_float64():
+    rows = batch(torch.arange(COUNT))[0]["features"].double()
+    moments = whole().moments("features")
+    torch.testing.assert_close(moments.mean, rows.mean(0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(moments.covariance, torch.cov(rows.mT), rtol=1e-11, atol=1e-12)
+
+
+def test_moments_of_a_class_and_without_a_group():
+    rows = batch(torch.arange(COUNT))[0]["features"].double()
+    index = torch.arange(COUNT)
+    one_class = whole().class_moments("features", 2)
+    assert one_class.count == int((index % 4 == 2).sum())
+    torch.testing.assert_close(one_class.covariance, torch.cov(rows[index % 4 == 2].mT))
+    kept = rows[jackknife_group(index) != 3]
+    torch.testing.assert_close(whole().moments("features", 3).mean, kept.mean(0))
+
+
+def test_half_precision_features_are_summed_in_float64():
+    rows = (1000 + torch.arange(64)[:, None] % 2).to(torch.bfloat16).expand(64, 2)
+    out = FeatureSet({Need("features", "moments")})
+    out.add({"features": rows}, None, torch.arange(64))
+    assert torch.equal(out.moments("features").mean, rows.double().mean(0))
+
+
+def test_groups_are_equal_and_cut_across_classes_generated_in_turn():
+    index = torch.arange(1000)
+    group = jackknife_group(index)
+    assert group.bincount().tolist() == [100] * GROUPS
+    for classes in (2, 5, 10, 100):
+        for label in range(classes):
+            mine = group[index % classes == label].bincount(minlength=GROUPS)
+            assert mine.max() == mine.min() == 1000 // classes // GROUPS
+
+
+def test_groups_of_blocks_of_ten_are_equal():
+    assert jackknife_group(torch.arange(360)).bincount().tolist() == [36] * GROUPS
+
+
+def test_an_image_is_not_counted_twice():
+    out = collected([torch.arange(10)])
+    with pytest.raises(UserError, match=r"2 of them would be counted twice \(index 8, 9\)"):
+        out.add(*batch(torch.arange(8, 14)))
+    with pytest.raises(UserError, match=r"index 12"):
+        out.add(*batch(torch.tensor([12, 12])))
+    with pytest.raises(UserError, match="counted twice"):
+        out.merge(collected([torch.tensor([3])]))
+    assert len(out) == 10
+
+
+def test_merging_leaves_both_parts_as_they_were():
+    a, b = collected([torch.arange(60)]), collected([torch.arange(60, COUNT)])
+    before = a.moments("features").mean.clone()
+    merged = a.merge(b)
+    merged.add(*batch(torch.zeros(0, dtype=torch.int64)))
+    assert (len(a), len(b), len(merged)) == (60, COUNT - 60, COUNT)
+    assert torch.equal(a.moments("features").mean, before)
+
+
+def test_sets_of_other_extractors_or_needs_do_not_merge():
+    with pytest.raises(ValueError, match="extractors"):
+        FeatureSet(NEEDS, "a").merge(FeatureSet(NEEDS, "b"))
+    with pytest.raises(ValueError, match="needs"):
+        FeatureSet(NEEDS).merge(FeatureSet({Need("features", "moments")}))
+
+
+def test_only_what_is_needed_is_kept():
+    out = FeatureSet({Need("features", "moments")})
+    out.add(*batch(torch.arange(20)))
+    with pytest.raises(KeyError):
+        out.rows("features")
+    assert out.dimensions("features") == 6
+
+
+def test_forgetting_labels_forgets_classes_only():
+    bare = whole().unlabelled()
+    assert not bare.labelled
+    assert bare.classes == []
+    assert torch.equal(bare.rows("features"), whole().rows("features"))
+    assert torch.equal(bare.moments("features").mean, whole().moments("features").mean)
+    assert whole().classes == [0, 1, 2, 3]
