@@ -19,6 +19,11 @@ SUITE = """
 """
 
 
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 def run(pytester, *allowed, source=SUITE, options=()):
     pytester.makepyfile(test_suite=source)
     entries = [AllowedSkip(test, "because", unless) for test, unless in allowed]
@@ -71,7 +76,7 @@ def test_a_circumstance_takes_the_permission_away(pytester, monkeypatch):
 
 
 def test_skips_are_seen_through_xdist(pytester):
-    result = run(pytester, options=["-n", "2"])
+    result = run(pytester, options=["-p", "xdist", "-n", "2"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["NOT ALLOWED TO SKIP test_suite.py::test_skipped (Skipped: too slow)*"])
 
