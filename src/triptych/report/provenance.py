@@ -1,0 +1,104 @@
+"""What a log kept by hand lacks: versions, stops and resumes, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import PurePosixPath
+
+from triptych.record.events import Resumed, Sampled
+from triptych.record.history import Attempt
+from triptych.report import numbers
+from triptych.report.document import Block, Command, Items, Paragraph, Table
+from triptych.report.language import Language
+from triptych.report.rows import headline, ranked, rows_of
+from triptych.report.run import Run, distinct
+from triptych.report.training import device
+
+
+def provenance(run: Run, words: Language) -> list[Block]:
+    """Return environment, attempts where there was more than one, and the next command."""
+    blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
+    if len(run.attempts) > 1 or run.attempts[0].end != "finished":
+        blocks.append(_attempts(run, words))
+    return [*blocks, Paragraph(words("next")), Command(next_command(run))]
+
+
+def _environment(run: Run, words: Language) -> str:
+    """Return the versions of the start, and what later attempts had otherwise."""
+    first = run.started.versions
+    stories = {key: [value] for key, value in first.items()}
+    for event in run.history.events:
+        if isinstance(event.data, Resumed):
+            for key, value in event.data.versions.items():
+                stories.setdefault(key, []).append(value)
+    return words("comma").join(f"{key} {' → '.join(distinct(values))}" for key, values in stories.items())
+
+
+def _attempts(run: Run, words: Language) -> Table:
+    several = len({attempt.device for attempt in run.attempts}) > 1
+    columns = ["attempt", "went_on_from", "kept_epochs", "ending", "total_time", "hardware", "remarks"]
+    rows = []
+    for attempt in run.attempts:
+        start, end = run.epoch(attempt.first_step), run.epoch(attempt.kept_step)
+        time = numbers.duration(attempt.seconds)
+        row = {
+            "attempt": str(attempt.number + 1),
+            "went_on_from": attempt.checkpoint or words("the_start"),
+            "kept_epochs": words("from_to", start=numbers.plain(start), end=numbers.plain(end)),
+            "ending": _ending(run, attempt, words),
+            "total_time": words("about", time=time) if attempt.approximate else time,
+            "hardware": device(attempt.device, words),
+            "remarks": "; ".join(_remarks(attempt, words)) or "–",
+        }
+        rows.append(row)
+    shown = [column for column in columns if several or column != "hardware"]
+    if all(row["remarks"] == "–" for row in rows):
+        shown.remove("remarks")
+    titles = tuple(words("time" if column == "total_time" else column) for column in shown)
+    return Table(titles, tuple(tuple(row[column] for column in shown) for row in rows))
+
+
+def _ending(run: Run, attempt: Attempt, words: Language) -> str:
+    if attempt.end == "open":
+        text = words("open" if attempt is run.attempts[-1] else "killed")
+    elif attempt.end == "stopped":
+        text = words("stopped", reason=attempt.reason)
+    else:
+        text = words("finished")
+    lost = attempt.last_step - attempt.kept_step
+    return words("lost", ending=text, epochs=numbers.plain(run.epoch(lost))) if lost > 0 else text
+
+
+def _remarks(attempt: Attempt, words: Language) -> list[str]:
+    changed = [words("changed", name=name, old=old, new=new) for name, (old, new) in attempt.changes.items()]
+    return [*changed, *(words("skipped", checkpoint=checkpoint) for checkpoint in attempt.skipped)]
+
+
+def next_command(run: Run) -> str:
+    """Return what takes the run on: train to the end, sample, evaluate, or draw from the best row."""
+    folder = shlex.quote(run.folder)
+    conditional = run.started.conditional
+    if not run.history.finished:
+        place = PurePosixPath(run.folder)
+        name = f" --name {shlex.quote(place.name)}" if place.name != run.started.name else ""
+        runs = f" --runs {shlex.quote(str(place.parent))}" if str(place.parent) != "runs" else ""
+        return f"triptych train {shlex.quote(str(place / 'config.yaml'))}{name}{runs}"
+    rows = rows_of(run, run.backbone)
+    drawn = run.history.of_kind(Sampled)
+    if not drawn:
+        scale = f" --guidance {_scale(run)} --per-class 8" if conditional else " --count 64"
+        return f"triptych sample {folder}{scale} --gif"
+    if len(rows) < 2:
+        scales = " --guidance 1 1.5 2 3" if conditional else ""
+        return f"triptych evaluate {folder} --checkpoint last best-mse{scales}"
+    metric = headline(rows)
+    best = ranked(rows, metric)[0][1].passport if metric else rows[-1].passport
+    scale = f" --guidance {numbers.plain(best.guidance)}" if conditional else ""
+    sampler = shlex.quote(best.sampler.partition(",")[0])
+    return f"triptych sample {folder} --checkpoint {best.checkpoint} --sampler {sampler}{scale} --count 1024"
+
+
+def _scale(run: Run) -> str:
+    return numbers.plain(
+        float(run.setting("sampling", "guidance", default=run.training("preview_guidance", 1.0)))
+    )

@@ -1,0 +1,49 @@
+"""From run folders to a file: read the records, compose the document, write it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from triptych.errors import UserError
+from triptych.report.curves import draw_curves
+from triptych.report.language import Language
+from triptych.report.markdown import markdown
+from triptych.report.run import Run
+from triptych.report.sections import compose
+
+FILE_NAMES = {"en": "EXPERIMENTS.md", "zh": "EXPERIMENTS.zh.md"}
+
+
+def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path:
+    """Write the report on some runs and return the path of its file.
+
+    `out` is the file to write if it ends in `.md`, else the folder to write `EXPERIMENTS.md` (or
+    `EXPERIMENTS.zh.md`) into. Curves go into a folder `...-assets` beside it. The same records give the
+    same bytes. UserError: a folder is no run, its record is empty or broken, or there is no such language.
+    """
+    words = Language(language)
+    if not run_folders:
+        raise UserError("writing a report", "no run was named", "give the folders of one or more runs")
+    path = out if out.suffix == ".md" else out / FILE_NAMES[language]
+    runs = [Run.read(Path(folder), path.parent) for folder in run_folders]
+    assets = f"{path.name.split('.')[0]}-assets"
+
+    def curves(run: Run) -> str | None:
+        name = f"{assets}/{_asset_name(run, runs)}-curves.png"
+        return name if draw_curves(run, path.parent / name) else None
+
+    text = markdown(compose(runs, words, curves))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+    return path
+
+
+def _asset_name(run: Run, runs: Sequence[Run]) -> str:
+    """Return the name of the run's folder, numbered where two folders bear the same."""
+    name = Path(run.folder).name or run.started.name
+    alike = [other for other in runs if (Path(other.folder).name or other.started.name) == name]
+    return name if len(alike) == 1 else f"{name}-{1 + next(i for i, r in enumerate(alike) if r is run)}"

@@ -1,0 +1,132 @@
+"""One run as a report sees it: its folder, its history, and what is derived from both."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from triptych.errors import UserError
+from triptych.record.events import HeldOut, Previewed, Progress, Started
+from triptych.record.history import Attempt, History
+from triptych.record.record import Record
+from triptych.report import names
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose record is not empty."""
+
+    folder: str
+    """Relative to the folder of the report, with forward slashes."""
+    history: History
+
+    @classmethod
+    def read(cls, folder: Path, report_folder: Path) -> Run:
+        """Read the record of the run in `folder`; UserError where it is no run, or an empty one."""
+        history = Record.of_run(folder).history()
+        if not history.events:
+            raise UserError(f"reporting on {folder}", "its record is empty", "train the run first")
+        history.started  # noqa: B018 - refuses a record without a start here rather than in mid-report
+        relative = Path(os.path.relpath(folder.resolve(), report_folder.resolve())).as_posix()
+        return cls(relative, history)
+
+    @property
+    def started(self) -> Started:
+        """What does not change about the run."""
+        return self.history.started
+
+    def setting(self, *path: str, default: Any = None) -> Any:
+        """Return a field of the configuration that is in force, or `default` where there is none."""
+        value: Any = self.history.config
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return default if value is None else value
+
+    def training(self, name: str, default: Any = None) -> Any:
+        """Return a field of the training configuration."""
+        return self.setting("training", name, default=default)
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network's kind."""
+        kind = str(self.setting("backbone", "kind", default=self.started.name))
+        return names.BACKBONES.get(kind, kind)
+
+    @property
+    def data(self) -> str:
+        """Name of the data set."""
+        return names.DATA.get(self.started.data.name, self.started.data.name)
+
+    def picture(self, path: str) -> str:
+        """Return the path of a picture of this run, from the report's folder on."""
+        return f"{self.folder}/{path}" if self.folder != "." else path
+
+    def epoch(self, step: int) -> float:
+        """Return the epoch that `step` optimiser steps make."""
+        return step / self.started.steps_per_epoch
+
+    @property
+    def planned_epochs(self) -> float:
+        """Epochs that the run is to take in all."""
+        from_steps = self.epoch(self.history.total_steps)
+        epochs = float(self.training("epochs", from_steps))
+        # Whole steps rarely make whole epochs: only `max_steps` ends a run earlier than by rounding.
+        return epochs if abs(from_steps - epochs) * self.started.steps_per_epoch <= 1 else from_steps
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs that the run has taken so far."""
+        return self.planned_epochs if self.history.finished else self.epoch(self.history.last_step)
+
+    @cached_property
+    def mse(self) -> dict[int, float]:
+        """Held-out mean squared error by step, NaN left out."""
+        events = self.history.of_kind(HeldOut)
+        return {event.step: event.data.mse for event in events if not math.isnan(event.data.mse)}
+
+    def mse_rank(self, step: int) -> int | None:
+        """Return the place of the checkpoint at `step` by held-out error, 1 the lowest; None: unmeasured."""
+        if step not in self.mse:
+            return None
+        return 1 + sum(other < self.mse[step] for other in self.mse.values())
+
+    @property
+    def seconds_per_epoch(self) -> tuple[float, bool] | None:
+        """Seconds of training per epoch, and whether they are approximate; None before there is anything."""
+        timed = [attempt for attempt in self.history.attempts if attempt.times is not None]
+        epochs = sum(self.epoch(attempt.last_step - attempt.first_step) for attempt in timed)
+        if epochs > 0:
+            return sum(attempt.times.training for attempt in timed if attempt.times) / epochs, False
+        rates = sorted(event.data.images_per_second for event in self.history.of_kind(Progress))
+        rate = rates[len(rates) // 2] if rates else 0.0
+        return (self.started.data.train_images / rate, True) if rate > 0 else None
+
+    @property
+    def seconds_per_preview(self) -> float | None:
+        """Mean seconds of drawing one preview; None without any."""
+        took = [event.data.took for event in self.history.of_kind(Previewed)]
+        return math.fsum(took) / len(took) if took else None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every stretch of training."""
+        return self.history.attempts
+
+
+def display_names(runs: Sequence[Run]) -> list[str]:
+    """Return a heading for each run: its backbone, and its own name where several share the backbone."""
+    shared = Counter(run.backbone for run in runs)
+    return [
+        run.backbone if shared[run.backbone] == 1 else f"{run.backbone}, {run.started.name}" for run in runs
+    ]
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """Return the values without repeats, in the order of their first appearance."""
+    return list(dict.fromkeys(values))

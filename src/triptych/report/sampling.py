@@ -1,0 +1,126 @@
+"""The sampling side of a report: what was drawn from a run, how long it took, and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from triptych.record.events import Event, HeldOut, Previewed, Sampled
+from triptych.report import names, numbers
+from triptych.report.document import Block, Items, Paragraph, Picture, Pictures, Table
+from triptych.report.language import Language
+from triptych.report.run import Run, distinct
+from triptych.report.training import device, sampler_name
+
+SIDE_BY_SIDE = {1: 480, 2: 380, 3: 260}
+"""Width in pixels of pictures that stand alone, in pairs, and in threes."""
+GIF_WIDTH = 480
+
+
+def samples(run: Run) -> list[Event[Sampled]]:
+    """Return the newest sampling of each kind, in the order of checkpoints; older ones were overwritten."""
+    newest: dict[object, Event[Sampled]] = {}
+    for event in run.history.of_kind(Sampled):
+        newest.pop(event.data.grid, None)
+        newest[event.data.grid] = event
+    return sorted(newest.values(), key=lambda event: event.step)
+
+
+def checkpoint_name(run: Run, step: int, epoch: float, weights: str, words: Language) -> str:
+    """Return a checkpoint as readers know it: `epoch 350, lowest MSE`."""
+    text = words("epoch_n", epoch=numbers.plain(epoch))
+    best = run.history.best_held_out
+    if best is not None and best.step == step and len(run.history.of_kind(HeldOut)) > 1:
+        text = words("lowest_mse", checkpoint=text)
+    return words("raw_weights", checkpoint=text) if weights == "raw" else text
+
+
+def sampling_facts(run: Run, words: Language) -> list[Block]:
+    """Return hardware and the table of what was drawn."""
+    drawn = samples(run)
+    if not drawn:
+        return [Paragraph(words("no_samples"))]
+    conditional = run.started.conditional
+    columns = ["checkpoint", "method", "sampling_cfg", "steps", "images", "time"]
+    if not conditional:
+        columns.remove("sampling_cfg")
+    rows = []
+    for event in drawn:
+        sampled = event.data
+        method, steps = names.sampler_parts(sampled.sampler)
+        row = {
+            "checkpoint": checkpoint_name(run, event.step, sampled.epoch, sampled.weights, words),
+            "method": method,
+            "sampling_cfg": numbers.plain(sampled.guidance),
+            "steps": steps or "–",
+            "images": _images(run, sampled, words),
+            "time": numbers.duration(sampled.took),
+        }
+        rows.append(tuple(row[column] for column in columns))
+    used = distinct(device(event.data.device, words) for event in drawn)
+    return [
+        Items((words("sampling_hardware", device=words("comma").join(used)),)),
+        Table(tuple(words(column) for column in columns), tuple(rows)),
+    ]
+
+
+def sampling_pictures(run: Run, words: Language) -> list[Block]:
+    """Return the grids, two by two."""
+    pictures = [Picture(run.picture(event.data.grid), _caption(run, event, words)) for event in samples(run)]
+    return [block for i in range(0, len(pictures), 2) for block in side_by_side(pictures[i : i + 2], words)]
+
+
+def sampling_gifs(run: Run, words: Language) -> list[Block]:
+    """Return the GIFs, one under the other."""
+    blocks: list[Block] = []
+    for event in samples(run):
+        if event.data.gif:
+            caption = words("gif_caption", caption=_caption(run, event, words))
+            blocks.append(Paragraph(words("single_picture", caption=caption)))
+            blocks.append(Pictures((Picture(run.picture(event.data.gif), caption),), GIF_WIDTH))
+    return blocks
+
+
+def previews(run: Run, words: Language) -> list[Block]:
+    """Return the first, the middle and the last picture drawn during training."""
+    drawn = run.history.of_kind(Previewed)
+    if not drawn:
+        return []
+    chosen = [drawn[i] for i in sorted({0, len(drawn) // 2, len(drawn) - 1})]
+    pictures = [
+        Picture(
+            run.picture(event.data.picture), words("epoch_caption", epoch=numbers.plain(event.data.epoch))
+        )
+        for event in chosen
+    ]
+    return [Paragraph(words("previews")), *side_by_side(pictures, words)]
+
+
+def side_by_side(pictures: Sequence[Picture], words: Language) -> list[Block]:
+    """Return pictures in one row under a line that says which is which."""
+    captions = [picture.caption for picture in pictures]
+    if len(captions) == 1:
+        line = words("single_picture", caption=captions[0])
+    elif len(captions) == 2:
+        line = words("side_by_side", left=captions[0], right=captions[1])
+    else:
+        line = words("from_left", all=" | ".join(captions))
+    return [Paragraph(line), Pictures(tuple(pictures), SIDE_BY_SIDE[min(3, len(pictures))])]
+
+
+def _images(run: Run, sampled: Sampled, words: Language) -> str:
+    if sampled.per_class:
+        return words("images_per_class", classes=sampled.count // sampled.per_class, count=sampled.per_class)
+    return numbers.count(sampled.count)
+
+
+def _caption(run: Run, event: Event[Sampled], words: Language) -> str:
+    """Return what tells a picture from others: sampler, scale, and checkpoint where there are several."""
+    caption = sampler_name(event.data.sampler, words)
+    if run.started.conditional:
+        caption = words("sample_caption", method=caption, scale=numbers.plain(event.data.guidance))
+    if not event.data.per_class:
+        caption = words("count_caption", count=numbers.count(event.data.count), caption=caption)
+    if len({other.step for other in samples(run)}) > 1:
+        name = words("epoch_n", epoch=numbers.plain(event.data.epoch))
+        caption = words("row_name", checkpoint=name, sampler=caption)
+    return caption

@@ -1,0 +1,100 @@
+"""A whole report, section by section, in the layout of an experiment log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from triptych.report import numbers
+from triptych.report.document import Block, Document, Heading, Note, Paragraph, Picture, Pictures
+from triptych.report.evaluation import comparison, evaluation
+from triptych.report.language import Language
+from triptych.report.provenance import provenance
+from triptych.report.run import Run, display_names, distinct
+from triptych.report.sampling import previews, sampling_facts, sampling_gifs, sampling_pictures
+from triptych.report.training import devices, overview, training_table
+
+CURVES_WIDTH = 780
+
+Curves = Callable[[Run], str | None]
+"""Draws the curves of a run and returns their path from the report's folder on; None where it cannot."""
+
+
+def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
+    """Return the report on `runs`: unconditional models first, then conditional ones."""
+    data = distinct(run.data for run in runs)
+    conditional = any(run.started.conditional for run in runs)
+    title = words("title_cfg" if conditional else "title", data=", ".join(data))
+    blocks: list[Block] = []
+    chapter = 0
+    for kind in (False, True):
+        chosen = [run for run in runs if run.started.conditional is kind]
+        if chosen:
+            chapter += 1
+            blocks += _chapter(str(chapter), chosen, kind, words, curves)
+    return Document(
+        date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
+        tags=(*distinct(run.started.data.name for run in runs), "diffusion", "experiments"),
+        title=title,
+        blocks=tuple(blocks),
+    )
+
+
+def _chapter(number: str, runs: list[Run], conditional: bool, words: Language, curves: Curves) -> list[Block]:
+    """Return all runs of one kind: an overview, then each in turn."""
+    named = list(zip(display_names(runs), runs, strict=True))
+    blocks: list[Block] = [
+        Heading(1, f"{number}. " + words("conditional" if conditional else "unconditional"))
+    ]
+    if conditional:
+        blocks.append(Paragraph(words("cfg_meaning")))
+    blocks += [Heading(2, f"{number}.1 " + words("overview")), overview(named, conditional, words)]
+    blocks += comparison(named, words)
+    for place, (name, run) in enumerate(named, start=2):
+        blocks += _model(f"{number}.{place}", name, run, words, curves)
+    return blocks
+
+
+def _model(number: str, name: str, run: Run, words: Language, curves: Curves) -> list[Block]:
+    """Return one run: training, sampling, evaluation, provenance."""
+    device = devices(run, words, "devices_used_heading")
+    heading = "model_heading_bare" if "(" in device else "model_heading"  # no brackets within brackets
+    return [
+        Heading(2, f"{number} " + words(heading, model=name, device=device)),
+        Heading(3, f"{number}.1 " + words("training")),
+        training_table(run, words),
+        *_curves(run, words, curves),
+        *previews(run, words),
+        Heading(3, f"{number}.2 " + words("sampling")),
+        *_sampling(f"{number}.2", run, words),
+        Heading(3, f"{number}.3 " + words("evaluation")),
+        *evaluation(run, name, words),
+        Heading(3, f"{number}.4 " + words("provenance")),
+        *provenance(run, words),
+    ]
+
+
+def _curves(run: Run, words: Language, curves: Curves) -> list[Block]:
+    if run.history.last_progress is None:
+        return []
+    path = curves(run)
+    if path is None:
+        return [Note(words("curves_missing"))]
+    return [
+        Paragraph(words("single_picture", caption=words("curves_caption"))),
+        Pictures((Picture(path, words("curves_caption")),), CURVES_WIDTH),
+    ]
+
+
+def _sampling(number: str, run: Run, words: Language) -> list[Block]:
+    facts, pictures, gifs = (
+        sampling_facts(run, words),
+        sampling_pictures(run, words),
+        sampling_gifs(run, words),
+    )
+    if not pictures:
+        return facts
+    blocks = [Heading(4, f"{number}.1 " + words("sampling_settings")), *facts]
+    blocks += [Heading(4, f"{number}.2 " + words("sampling_pictures")), *pictures]
+    if gifs:
+        blocks += [Heading(4, f"{number}.3 " + words("sampling_gifs")), *gifs]
+    return blocks

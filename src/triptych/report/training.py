@@ -1,0 +1,194 @@
+"""The training side of a report: a run's row in the overview, and its own table of training."""
+
+from __future__ import annotations
+
+from triptych.record.events import Device, Times
+from triptych.record.history import Attempt
+from triptych.report import names, numbers
+from triptych.report.document import Table
+from triptych.report.language import Language
+from triptych.report.run import Run, distinct
+
+MOST_PARTS = 4
+"""Resumed parts that a total time is spelled out in; beyond that the table of attempts has to do."""
+
+
+def device(hardware: Device, words: Language, key: str = "devices_used") -> str:
+    """Return hardware as `V100 32G × 8 (3 used)`, or by its name alone where there is one of it."""
+    if hardware.present <= 1:
+        return hardware.name
+    return words(key, name=hardware.name, present=hardware.present, used=hardware.used)
+
+
+def devices(run: Run, words: Language, key: str = "devices_used") -> str:
+    """Return all hardware that a run was trained on, in the order of use."""
+    return words("then").join(distinct(device(attempt.device, words, key) for attempt in run.attempts))
+
+
+def sampler_name(sampler: str, words: Language) -> str:
+    """Return `ddim:50` as `DDIM 50 steps`."""
+    method, steps = names.sampler_parts(sampler)
+    return words("method_steps", method=method, steps=steps) if steps else method
+
+
+def epochs(run: Run, words: Language) -> str:
+    """Return the epochs of a run, and how many of them are done where it is unfinished."""
+    planned = numbers.plain(run.planned_epochs)
+    if run.history.finished:
+        return planned
+    return words("epochs_of", done=numbers.plain(run.epochs_done), planned=planned)
+
+
+def schedule(run: Run, words: Language) -> str:
+    """Return the course of the learning rate: `20-epoch linear warm-up → cosine`."""
+    name = str(run.training("learning_rate_schedule", "constant"))
+    course = words(name) if name in ("cosine", "constant") else name
+    warmup = float(run.training("warmup_epochs", 0.0))
+    return words("warmup_then", epochs=numbers.plain(warmup), schedule=course) if warmup > 0 else course
+
+
+def _every(every: object, words: Language) -> str:
+    return words("every_epoch") if every == 1 else words("every_epochs", epochs=every)
+
+
+def _cadence(run: Run, words: Language) -> str:
+    saved = _every(run.training("checkpoint_every", "?"), words)
+    every = run.training("preview_every", 0)
+    if not every:
+        return words("cadence_value_bare", saved=saved)
+    return words("cadence_value", saved=saved, every=_every(every, words), **_preview_settings(run))
+
+
+def _previews(run: Run, words: Language) -> str:
+    every = run.training("preview_every", 0)
+    if not every:
+        return words("no_previews")
+    return words("previews_every", every=_every(every, words), **_preview_settings(run))
+
+
+def _preview_settings(run: Run) -> dict[str, object]:
+    # A start at epoch 0 means from the first multiple on: nothing is drawn before training.
+    start = run.training("preview_from", 0) or run.training("preview_every", 0)
+    return {"start": start, "count": run.training("preview_count", "?")}
+
+
+def _time(seconds: float, approximate: bool, words: Language) -> str:
+    text = numbers.duration(seconds)
+    return words("about", time=text) if approximate else text
+
+
+def _part(run: Run, attempt: Attempt, words: Language) -> str:
+    """Return the time of one attempt with the epochs that it contributed."""
+    time = _time(attempt.seconds, attempt.approximate, words)
+    start, end = run.epoch(attempt.first_step), run.epoch(attempt.kept_step)
+    if attempt.kept_step == attempt.first_step:
+        return words("lost_part", time=time)
+    if attempt is run.attempts[-1]:
+        return words("last_part", time=time, epochs=numbers.plain(end - start))
+    if attempt.first_step == 0:
+        return words("first_part", time=time, epochs=numbers.plain(end))
+    return words("middle_part", time=time, start=numbers.plain(start), end=numbers.plain(end))
+
+
+def total_time(run: Run, words: Language) -> str:
+    """Return the time of training with all that belongs to it, resumed parts told apart and added up."""
+    approximate = any(attempt.approximate for attempt in run.attempts)
+    total = _time(sum(attempt.seconds for attempt in run.attempts), approximate, words)
+    if len(run.attempts) == 1:
+        return total
+    if len(run.attempts) > MOST_PARTS:
+        return words("many_parts", total=total, count=len(run.attempts))
+    parts = " + ".join(_part(run, attempt, words) for attempt in run.attempts)
+    return words("sum_of_parts", parts=parts, total=total)
+
+
+def _time_split(run: Run, words: Language) -> str | None:
+    """Return what the time was spent on; None where no attempt lived to tell."""
+    timed: list[Times] = [attempt.times for attempt in run.attempts if attempt.times is not None]
+    if not timed:
+        return None
+    spent = {
+        name: numbers.duration(sum(getattr(times, name) for times in timed))
+        for name in ("training", "previews", "held_out", "checkpoints")
+    }
+    return words("time_split_value", **spent)
+
+
+def overview(runs: list[tuple[str, Run]], conditional: bool, words: Language) -> Table:
+    """Return the numbered table of all runs of one kind, each given with its display name."""
+    columns = [
+        "number",
+        "model",
+        "training_cfg",
+        "epochs",
+        "hardware",
+        "batch_lr",
+        "schedule",
+        "cadence",
+        "total_time",
+    ]
+    rows = []
+    for number, (name, run) in enumerate(runs, start=1):
+        rate = numbers.scientific(float(run.training("learning_rate", 0.0)))
+        row = {
+            "number": str(number),
+            "model": name,
+            "training_cfg": numbers.plain(float(run.training("preview_guidance", 1.0))),
+            "epochs": epochs(run, words),
+            "hardware": devices(run, words),
+            "batch_lr": f"{run.training('batch_size', '?')} / {rate}",
+            "schedule": schedule(run, words),
+            "cadence": _cadence(run, words),
+            "total_time": total_time(run, words),
+        }
+        rows.append(row)
+    if not conditional:
+        columns.remove("training_cfg")
+    return Table(
+        tuple(words(column) for column in columns),
+        tuple(tuple(row[column] for column in columns) for row in rows),
+    )
+
+
+def training_table(run: Run, words: Language) -> Table:
+    """Return everything about the training of one run, item by item."""
+    data = run.started.data
+    summary = words(
+        "training_set_value", data=run.data, size=data.image_size, count=numbers.count(data.train_images)
+    )
+    scale = numbers.plain(float(run.training("preview_guidance", 1.0)))
+    rows: list[tuple[str, str | None]] = [
+        (words("run"), run.started.name),
+        (words("parameters"), numbers.millions(run.started.parameters)),
+        (words("training_set"), summary),
+        (words("training_epochs"), epochs(run, words)),
+        (
+            words("training_cfg"),
+            words("training_cfg_value", scale=scale) if run.started.conditional else None,
+        ),
+        (words("hardware"), devices(run, words)),
+        (words("batch_workers"), f"{run.training('batch_size', '?')} / {run.training('workers', 0)}"),
+        (words("learning_rate"), numbers.scientific(float(run.training("learning_rate", 0.0)))),
+        (words("schedule"), schedule(run, words)),
+        (words("diffusion"), _diffusion(run)),
+        (words("checkpoint_cadence"), _every(run.training("checkpoint_every", "?"), words)),
+        (words("preview_cadence"), _previews(run, words)),
+        (words("epoch_time"), _time(*run.seconds_per_epoch, words) if run.seconds_per_epoch else None),
+        _preview_time(run, words),
+        (words("total_time"), total_time(run, words)),
+        (words("time_split"), _time_split(run, words)),
+    ]
+    told = tuple((item, value) for item, value in rows if value is not None)
+    return Table((words("item"), words("value")), told)
+
+
+def _diffusion(run: Run) -> str | None:
+    parts = [run.setting("diffusion", name) for name in ("schedule", "prediction")]
+    return " / ".join(str(part) for part in parts) if all(parts) else None
+
+
+def _preview_time(run: Run, words: Language) -> tuple[str, str | None]:
+    sampler = sampler_name(str(run.training("preview_sampler", "")), words)
+    item = words("preview_time", count=run.training("preview_count", "?"), sampler=sampler)
+    seconds = run.seconds_per_preview
+    return item, None if seconds is None else numbers.duration(seconds)

@@ -1,0 +1,197 @@
+"""Synthetic runs: records as training, sampling and evaluation write them, with chosen figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from triptych.record.events import (
+    DataSummary,
+    Device,
+    Evaluated,
+    Figure,
+    Finished,
+    HeldOut,
+    Passport,
+    Previewed,
+    Progress,
+    Resumed,
+    Sampled,
+    Saved,
+    Started,
+    Stopped,
+    Times,
+)
+from triptych.record.record import Record
+
+V100 = Device("V100 32G", 5, 8)
+ONE_V100 = Device("V100 32G", 1, 8)
+VERSIONS = {"triptych": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "commit": "0123456789abcdef"}
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10 = DataSummary("cifar10", "c" * 64, 3, 32, 50_000, 10_000, CLASSES)
+START = 1_766_399_700.0  # 2025-12-22 10:35:00 UTC
+STEPS_PER_EPOCH = 50_000 / 128
+
+
+def config(name: str, backbone: str, **training: object) -> dict:
+    """Return a resolved configuration like the experiment log's."""
+    return {
+        "name": name,
+        "seed": 0,
+        "device": "cuda",
+        "data": {"name": "cifar10", "path": None},
+        "backbone": {"kind": backbone},
+        "diffusion": {"schedule": "linear", "prediction": "eps"},
+        "training": {
+            "epochs": 4000,
+            "batch_size": 128,
+            "learning_rate": 1e-4,
+            "learning_rate_schedule": "cosine",
+            "warmup_epochs": 20,
+            "checkpoint_every": 50,
+            "preview_from": 500,
+            "preview_every": 50,
+            "preview_count": 16,
+            "preview_guidance": 1.3,
+            "preview_sampler": "ddim:50",
+        }
+        | training,
+        "sampling": {"guidance": 3.0},
+    }
+
+
+class RunWriter:
+    """Writes the record of one synthetic run, event by event, as time goes by."""
+
+    def __init__(self, folder: Path, *, conditional: bool = True, backbone: str = "dim", **training: object):
+        folder.mkdir(parents=True)
+        self.folder, self.record = folder, Record(folder / "record.jsonl")
+        self.now, self.attempt, self.conditional = START, 0, conditional
+        self.config = config(folder.name, backbone, **training)
+        self.total_steps = round(self.config["training"]["epochs"] * STEPS_PER_EPOCH)
+        self.append(
+            Started(
+                name=folder.name,
+                config=self.config,
+                data=CIFAR10,
+                parameters=35_746_307,
+                conditional=conditional,
+                device=V100,
+                versions=VERSIONS,
+                steps_per_epoch=STEPS_PER_EPOCH,
+                total_steps=self.total_steps,
+            ),
+            0,
+        )
+
+    def append(self, payload: object, epoch: float) -> None:
+        """Write an event that happened at `epoch`."""
+        self.record.append(payload, round(epoch * STEPS_PER_EPOCH), self.attempt, self.now)
+
+    def train(self, epochs: range, *, lowest: float = 0.03) -> None:
+        """Write epochs of 45 seconds, `epochs.step` to an event; the held-out error is lowest at 3350."""
+        for epoch in epochs:
+            self.now += 45.0 * epochs.step
+            self.append(Progress(epoch, 0.03 + 0.1 / epoch, 1.0, 1e-4, 1111.0), epoch)
+            if epoch % 50 == 0:
+                mse = lowest + abs(epoch - 3350) * 1e-6
+                self.append(HeldOut(epoch, mse, best=epoch <= 3350, took=2.0), epoch)
+                self.append(Saved(epoch, f"epoch-{epoch:05d}", 143_000_000, 1.5, ()), epoch)
+                if epoch >= 500:
+                    self.now += 51.0
+                    picture = f"previews/epoch-{epoch:05d}.png"
+                    self.append(Previewed(epoch, picture, "ddim:50", 1.3, 16, 51.0), epoch)
+
+    def resume(self, epoch: float, **changes: tuple) -> None:
+        """Begin another attempt at `epoch`."""
+        self.attempt += 1
+        self.now += 86_400.0
+        changed = {f"training.{name}": pair for name, pair in changes.items()}
+        if "epochs" in changes:
+            self.total_steps = round(changes["epochs"][1] * STEPS_PER_EPOCH)
+        resumed = Resumed(f"epoch-{epoch:05d}", (), changed, V100, VERSIONS, self.total_steps)
+        self.append(resumed, epoch)
+
+    def finish(self, epoch: float, total: float) -> None:
+        """End the attempt at its last step after `total` seconds."""
+        self.append(Finished(epoch, self.times(total)), epoch)
+
+    def stop(self, epoch: float, total: float, reason: str = "SIGTERM") -> None:
+        """End the attempt before its last step."""
+        self.append(Stopped(epoch, reason, self.times(total)), epoch)
+
+    @staticmethod
+    def times(total: float) -> Times:
+        return Times(total * 0.9, total * 0.02, total * 0.05, total * 0.01, total)
+
+    def sample(
+        self, epoch: int, sampler: str, took: float, *, gif: bool = False, guidance: float = 3.0
+    ) -> None:
+        """Draw eight images per class, or 1,024 of an unconditional run."""
+        name = f"samples/epoch-{epoch:05d} {sampler.replace(':', '-')}"
+        self.append(
+            Sampled(
+                epoch=epoch,
+                checkpoint=f"epoch-{epoch:05d}",
+                weights="ema",
+                sampler=sampler,
+                guidance=guidance if self.conditional else 0.0,
+                clip=True,
+                seed=0,
+                count=80 if self.conditional else 1024,
+                per_class=8 if self.conditional else None,
+                grid=f"{name}.png",
+                gif=f"{name}.gif" if gif else None,
+                network_calls=50,
+                took=took,
+                device=ONE_V100,
+            ),
+            epoch,
+        )
+
+    def passport(self, epoch: int, sampler: str = "ddim:50", guidance: float = 3.0) -> Passport:
+        """Return where a figure of this run comes from."""
+        return Passport(
+            checkpoint=f"epoch-{epoch:05d}",
+            epoch=epoch,
+            weights="ema",
+            sampler=sampler,
+            guidance=guidance if self.conditional else 0.0,
+            clip=True,
+            seed=0,
+            count=10_000,
+            reference="cifar10/test",
+            reference_digest="a" * 64,
+            reference_count=10_000,
+            extractor="inception-2015-12-05",
+            extractor_digest="b" * 64,
+            versions=VERSIONS,
+            device=ONE_V100,
+        )
+
+    def evaluate(
+        self, epoch: int, figures: tuple[Figure, ...], took: float = 3600.0, **passport: object
+    ) -> None:
+        """Measure a checkpoint; `passport` replaces fields of the usual one."""
+        chosen = {name: passport.pop(name) for name in ("sampler", "guidance") if name in passport}
+        self.append(
+            Evaluated(
+                passport=replace(self.passport(epoch, **chosen), **passport),
+                figures=figures,
+                batch_size=512,
+                network_calls=50,
+                generation_took=took,
+                measuring_took=took / 60,
+            ),
+            epoch,
+        )
+
+
+def fid(estimate: float, spread: float | None = 0.05) -> Figure:
+    """Return a Fréchet Inception distance."""
+    return Figure("fid", estimate, spread, 3.105)
+
+
+def inception_score(estimate: float, split_std: float) -> Figure:
+    """Return an Inception Score with its deviation over splits."""
+    return Figure("inception_score", estimate, None, 11.237, split_std=split_std)

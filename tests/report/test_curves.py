@@ -1,0 +1,47 @@
+"""The curves show what the record holds."""
+
+import pytest
+from PIL import Image
+from report.synthetic_run import RunWriter
+
+from triptych.record.events import HeldOut, Progress
+from triptych.report.curves import draw_curves
+from triptych.report.run import Run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect every line that is plotted: label -> (x, y)."""
+    from matplotlib.axes import Axes
+
+    lines, plot = {}, Axes.plot
+
+    def spy(self, x, y, *args, label="learning rate", **options):
+        lines[label.split(":")[0]] = (list(x), list(y))
+        return plot(self, x, y, *args, label=label, **options)
+
+    monkeypatch.setattr(Axes, "plot", spy)
+    return lines
+
+
+def test_curves_hold_the_recorded_figures_and_mark_the_lowest_error(tmp_path, drawn):
+    writer = RunWriter(tmp_path / "run")
+    writer.train(range(3200, 3501, 50))
+    run = Run.read(writer.folder, tmp_path)
+    assert draw_curves(run, tmp_path / "curves.png")
+    progress = [event.data for event in run.history.of_kind(Progress)]
+    held_out = [event.data for event in run.history.of_kind(HeldOut)]
+    epochs = list(range(3200, 3501, 50))
+    assert drawn["training loss"] == (epochs, [p.loss for p in progress])
+    assert drawn["held-out MSE (EMA)"] == (epochs, [h.mse for h in held_out])
+    assert drawn["lowest"] == ([3350.0], [0.03])
+    assert drawn["learning rate"] == (epochs, [1e-4] * len(epochs))
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 900
+
+
+def test_curves_of_a_diverged_run_are_drawn_all_the_same(tmp_path):
+    writer = RunWriter(tmp_path / "run")
+    writer.append(Progress(1.0, float("nan"), float("inf"), 0.0, 10.0), 1)
+    writer.append(HeldOut(1.0, float("nan"), False, 1.0), 1)
+    assert draw_curves(Run.read(writer.folder, tmp_path), tmp_path / "curves.png")

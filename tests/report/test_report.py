@@ -1,0 +1,362 @@
+"""The report says what the records say, in the layout of the log, and nothing that does not hold."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from report.synthetic_run import V100, RunWriter, fid, inception_score
+
+from triptych.errors import UserError
+from triptych.record.events import Device, Figure, Resumed
+from triptych.report.report import report
+
+
+def write(folders: list[Path], out: Path, language: str = "en") -> str:
+    return report(folders, out, language).read_text(encoding="utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands under the heading that ends in `title`, deeper headings included."""
+    match = re.search(rf"^(#+) [^\n]*{re.escape(title)}[^\n]*\n(.*?)(?=^#{{1,6}} |\Z)", text, re.M | re.S)
+    assert match, f"no heading {title}"
+    level = len(match[1])
+    body = text[match.start(2) :]
+    end = re.search(rf"^#{{1,{level}}} ", body, re.M)
+    return body[: end.start()] if end else body
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """Return every table as rows of {column: cell}, bold taken off."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n?)+", text, re.M):
+        lines = [[cell.strip().strip("*") for cell in line[1:-1].split(" | ")] for line in block.splitlines()]
+        found.append([dict(zip(lines[0], row, strict=True)) for row in lines[2:]])
+    return found
+
+
+def items(text: str) -> dict[str, str]:
+    """Return a table of two columns as {item: value}."""
+    return {row["Item"]: row["Value"] for row in tables(text)[0]}
+
+
+def test_overview_has_the_columns_and_figures_of_the_log(mamba, tmp_path):
+    (row,) = tables(section(write([mamba.folder], tmp_path), "Overview"))[0]
+    assert row == {
+        "No.": "1",
+        "Model": "Diffusion Mamba",
+        "Training CFG": "1.3",
+        "Epochs": "4000",
+        "Hardware": "V100 32G × 8 (5 used)",
+        "Batch / LR": "128 / 1e-4",
+        "Schedule": "20-epoch linear warm-up → cosine",
+        "Checkpoints and previews": "checkpoint every 50 epochs; from epoch 500 on, "
+        "16 images every 50 epochs",
+        "Total time (training + previews)": "36h 49m 25.9s (first 2500 epochs) "
+        "+ 22h 16m 42.7s (last 1500, resumed) = 59h 6m 8.7s",
+    }
+
+
+def test_training_table(mamba, tmp_path):
+    training = items(section(write([mamba.folder], tmp_path), "1.2.1 Training"))
+    assert training["Training set"] == "CIFAR-10, 32×32, 50,000 images"
+    assert training["Batch / workers"] == "128 / 0"
+    assert training["Learning rate"] == "1e-4"
+    assert training["Checkpoints"] == "every 50 epochs"
+    assert training["Time per preview (16 images, DDIM 50 steps)"] == "51.0s"
+    whole = 36 * 3600 + 49 * 60 + 25.928 + 22 * 3600 + 16 * 60 + 42.744
+    assert training["Time per epoch"] == f"{whole * 0.9 / 4000:.1f}s"
+
+
+def test_sampling_table_and_pictures(mamba, tmp_path):
+    sampling = section(write([mamba.folder], tmp_path), "1.2.2 Sampling")
+    ddim, ddpm = tables(sampling)[0]
+    assert (ddim["Method"], ddim["Steps"], ddim["Sampling CFG"], ddim["Time"]) == ("DDIM", "50", "3", "26.0s")
+    assert (ddpm["Method"], ddpm["Steps"], ddpm["Images"]) == ("DDPM", "1000", "10 classes × 8")
+    assert ddpm["Time"] == "6m 46.3s"
+    assert "V100 32G × 8 (1 used)" in sampling
+    assert "(Left: DDIM 50 steps, CFG 3 | Right: DDPM 1000 steps, CFG 3)" in sampling
+    sources = [unquote(source) for source in re.findall(r'src="(.*?)"', sampling)]
+    folder = "runs/cifar10-dim-cfg/samples/"
+    names = ["epoch-04000 ddim-50.png", "epoch-04000 ddpm-1000.png", "epoch-04000 ddim-50.gif"]
+    assert sources == [folder + name for name in names]
+
+
+def test_pictures_are_linked_from_wherever_the_report_stands(mamba, tmp_path):
+    text = write([mamba.folder], tmp_path / "docs" / "log.md")
+    assert 'src="../runs/cifar10-dim-cfg/samples/' in text
+    assert 'src="log-assets/cifar10-dim-cfg-curves.png"' in text
+    assert (tmp_path / "docs" / "log.md").exists()
+
+
+def test_evaluated_figures_read_back_as_recorded(mamba, tmp_path):
+    rows = tables(section(write([mamba.folder], tmp_path), "1.2.3 Evaluation"))[0]
+    read = [(row["Checkpoint"], row["Sampling CFG"], row["FID ↓"], row["IS ↑"]) for row in rows]
+    assert read == [
+        ("epoch 3350, lowest MSE", "1.8", "12.090 ± 0.050", "7.810 (±0.190)"),
+        ("epoch 3350, lowest MSE", "3", "15.999 ± 0.050", "8.745 (±0.192)"),
+        ("epoch 4000", "3", "13.131 ± 0.050", "9.038 (±0.338)"),
+        ("Real held-out images", "–", "3.105", "11.237"),
+    ]
+    assert rows[0]["Held-out MSE (rank)"] == "0.03000 (1 of 80)"
+    assert rows[1]["Time (generation + measuring)"] == "7h 53m 43.8s (7h 45m 57.8s + 7m 46.0s)"
+
+
+def test_the_best_of_each_metric_is_bold_and_named(mamba, tmp_path):
+    evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
+    assert re.findall(r"\*\*(.*?)\*\*", evaluation) == ["12.090 ± 0.050", "9.038 (±0.338)"]
+    assert "Best by FID: epoch 3350, lowest MSE, DDIM 50 steps, CFG 1.8, 12.090 ± 0.050." in evaluation
+
+
+def test_the_note_on_mse_names_the_figures_that_bear_it_out(mamba, tmp_path):
+    text = write([mamba.folder], tmp_path)
+    assert (
+        "> The lowest MSE is not the best: with DDIM 50 steps, CFG 3, epoch 4000 reaches FID 13.131" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("figure_at_3350", "figure_at_4000", "guidance"),
+    [
+        (fid(10.0), fid(12.0), 3.0),  # the lowest error is the best
+        (fid(12.0), fid(10.0), 1.8),  # another scale: not a like case
+        (fid(10.1, 0.5), fid(10.0, 0.5), 3.0),  # not told apart
+        (fid(10.0, None), fid(10.0, None), 3.0),  # equal
+    ],
+)
+def test_the_note_on_mse_is_absent_where_it_does_not_hold(tmp_path, figure_at_3350, figure_at_4000, guidance):
+    run = RunWriter(tmp_path / "run")
+    run.train(range(50, 4001, 50))
+    run.evaluate(3350, (figure_at_3350,))
+    run.evaluate(4000, (figure_at_4000,), guidance=guidance)
+    assert "lowest MSE is not the best" not in write([run.folder], tmp_path)
+
+
+def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path):
+    mamba.evaluate(4000, (fid(9.0),), count=50_000)
+    mamba.evaluate(4000, (fid(8.0),), reference_digest="f" * 64, reference="cifar10/train")
+    mamba.evaluate(4000, (fid(7.0),), extractor_digest="e" * 64, extractor="classifier")
+    found = tables(section(write([mamba.folder], tmp_path), "1.2.3 Evaluation"))
+    assert [len(rows) for rows in found] == [4, 2, 2, 2]
+    assert [rows[0]["FID ↓"][:4] for rows in found] == ["12.0", "9.00", "8.00", "7.00"]
+
+
+def test_what_differs_between_rows_becomes_a_column(mamba, tmp_path):
+    evaluation = "1.2.3 Evaluation"
+    assert "Seed" not in tables(section(write([mamba.folder], tmp_path), evaluation))[0][0]
+    mamba.evaluate(4000, (fid(13.3),), seed=1, versions={"torch": "2.11.0"}, device=Device("H200", 1, 1))
+    row = next(
+        row for row in tables(section(write([mamba.folder], tmp_path), evaluation))[0] if "13.3" in str(row)
+    )
+    assert (row["Seed"], row["torch"], row["Hardware"]) == ("1", "2.11.0", "H200")
+
+
+def test_an_evaluation_made_again_replaces_the_first(mamba, tmp_path):
+    mamba.evaluate(4000, (fid(13.0),))
+    text = write([mamba.folder], tmp_path)
+    assert "13.000 ± 0.050" in text
+    assert "13.131" not in text
+
+
+def test_figures_by_class(tmp_path):
+    run = RunWriter(tmp_path / "run")
+    run.train(range(50, 101, 50))
+    accuracy = Figure(
+        "classifier_accuracy", 0.5, 0.01, 0.9, tuple(c / 10 for c in range(10)), tuple([0.9] * 10)
+    )
+    run.evaluate(100, (accuracy, Figure("novelty", 1.25, None, None)))
+    first, by_class = tables(section(write([run.folder], tmp_path), "Evaluation"))
+    assert first[0]["Accuracy (classifier) ↑"] == "0.5000 ± 0.0100"
+    assert first[0]["novelty"] == "1.2500"
+    assert [row["Class"] for row in by_class][:3] == ["airplane", "automobile", "bird"]
+    assert [float(row["Accuracy (classifier) ↑"]) for row in by_class] == [c / 10 for c in range(10)]
+    assert {row["Accuracy (classifier), real"] for row in by_class} == {"0.9000"}
+
+
+def test_a_killed_attempt_counts_with_about_its_time(tmp_path):
+    run = RunWriter(tmp_path / "run", conditional=False, epochs=200)
+    run.train(range(10, 121, 10))
+    run.resume(100)
+    run.train(range(110, 201, 10))
+    run.finish(200, total=4500.0)
+    text = write([run.folder], tmp_path)
+    total = tables(section(text, "Overview"))[0][0]["Total time (training + previews)"]
+    assert (
+        total == "about 1h 30m 0.0s (first 100 epochs) + 1h 15m 0.0s (last 100, resumed) = about 2h 45m 0.0s"
+    )
+    first, second = tables(section(text, "Provenance"))[0]
+    assert first["Ended"] == "broken off without saving; 20 epochs taken again"
+    assert first["Epochs"] == "0 to 100"
+    assert (second["Went on from"], second["Ended"]) == ("epoch-00100", "finished")
+
+
+def test_many_parts_are_only_added_up(tmp_path):
+    run = RunWriter(tmp_path / "run", epochs=600)
+    for start in range(0, 600, 100):
+        if start:
+            run.resume(start)
+        run.train(range(start + 50, start + 101, 50))
+        (run.stop if start < 500 else run.finish)(start + 100, total=60.5)
+    text = write([run.folder], tmp_path)
+    assert "6m 3.0s (in 6 parts)" in text
+    assert len(tables(section(text, "Provenance"))[0]) == 6
+
+
+def test_skipped_checkpoints_changes_and_reasons_are_told(tmp_path):
+    run = RunWriter(tmp_path / "run", epochs=100)
+    run.train(range(50, 101, 50))
+    run.stop(100, total=60.0, reason="max-minutes")
+    run.attempt += 1
+    skipped = ("epoch-00100: manifest missing",)
+    run.append(
+        Resumed("epoch-00050", skipped, {"device": ("cuda", "cpu")}, replace(V100, name="H200"), {}, 39062),
+        50,
+    )
+    stopped, open_ended = tables(section(write([run.folder], tmp_path), "Provenance"))[0]
+    assert stopped["Ended"] == "stopped after saving (max-minutes); 50 epochs taken again"
+    assert open_ended["Remarks"] == "device: cuda → cpu; passed over epoch-00100: manifest missing"
+    assert open_ended["Hardware"] == "H200 × 8 (5 used)"
+
+
+def test_unconditional_models_come_first_without_guidance(mamba, tmp_path):
+    plain = RunWriter(tmp_path / "runs" / "cifar10-dim", conditional=False, epochs=100)
+    plain.train(range(50, 101, 50))
+    plain.finish(100, total=4500.0)
+    plain.sample(100, "ddpm:1000", 900.0)
+    text = write([mamba.folder, plain.folder], tmp_path)
+    first, second = section(text, "1. Unconditional models"), section(text, "2. Conditional models")
+    assert "CFG" not in first
+    assert "1,024 images, DDPM 1000 steps:" in first
+    assert "Training CFG" in second
+
+
+def test_models_are_compared_where_they_were_measured_alike(mamba, tmp_path):
+    other = RunWriter(tmp_path / "runs" / "unet", backbone="unet", epochs=100)
+    other.train(range(50, 101, 50))
+    other.evaluate(50, (fid(9.0),))
+    other.evaluate(100, (fid(8.157), inception_score(8.219, 0.207)))
+    other.evaluate(100, (fid(2.0),), count=50_000)
+    compared = tables(section(write([mamba.folder, other.folder], tmp_path), "1.1 Overview"))[1]
+    read = [(row["Model"], row["FID ↓"]) for row in compared]
+    assert read[:2] == [("Diffusion Mamba", "12.090 ± 0.050"), ("UNet", "8.157 ± 0.050")]
+    assert len(read) == 3
+
+
+def test_models_of_one_kind_are_told_apart_by_name(mamba, tmp_path):
+    other = RunWriter(tmp_path / "runs" / "wider", epochs=100)
+    text = write([mamba.folder, other.folder], tmp_path)
+    assert "## 1.2 Diffusion Mamba, cifar10-dim-cfg (V100" in text
+    assert "## 1.3 Diffusion Mamba, wider (V100" in text
+
+
+def next_command(text: str) -> str:
+    return re.findall(r"```sh\n(.*)\n```", text)[-1]
+
+
+def test_the_next_command_follows_what_was_done(tmp_path):
+    run = RunWriter(tmp_path / "runs" / "my run", epochs=100)
+    assert next_command(write([run.folder], tmp_path)) == "triptych train 'runs/my run/config.yaml'"
+    run.train(range(50, 101, 50))
+    run.finish(100, total=60.0)
+    assert next_command(write([run.folder], tmp_path)).startswith(
+        "triptych sample 'runs/my run' --guidance 3"
+    )
+    run.sample(100, "ddim:50", 3.0)
+    assert next_command(write([run.folder], tmp_path)).startswith(
+        "triptych evaluate 'runs/my run' --checkpoint last"
+    )
+    run.evaluate(50, (fid(9.0),))
+    run.evaluate(100, (fid(8.0),), guidance=1.4)
+    best = (
+        "triptych sample 'runs/my run' --checkpoint epoch-00100 --sampler ddim:50 --guidance 1.4 --count 1024"
+    )
+    assert next_command(write([run.folder], tmp_path)) == best
+
+
+def test_a_run_that_has_only_begun_is_reported_too(tmp_path):
+    run = RunWriter(tmp_path / "run")
+    text = write([run.folder], tmp_path)
+    assert tables(text)[0][0]["Epochs"] == "0 of 4000"
+    assert "Nothing has been sampled" in text
+    assert "has not been evaluated" in text
+
+
+def test_the_same_records_give_the_same_bytes(mamba, tmp_path, true_curves):
+    report([mamba.folder], tmp_path / "a", "en")
+    report([mamba.folder], tmp_path / "a", "zh")
+    code = "import sys; from pathlib import Path; from triptych.report.report import report\n"
+    code += "for language in ('en', 'zh'): report([Path(sys.argv[1])], Path(sys.argv[2]), language)"
+    subprocess.run([sys.executable, "-c", code, mamba.folder, tmp_path / "b"], check=True)
+    written = ["EXPERIMENTS.md", "EXPERIMENTS.zh.md", "EXPERIMENTS-assets/cifar10-dim-cfg-curves.png"]
+    for name in written:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_both_languages_hold_the_same_figures(mamba, tmp_path):
+    english, chinese = write([mamba.folder], tmp_path), write([mamba.folder], tmp_path, "zh")
+    figures = [r"\d+\.\d{3} ", r'src="[^"]*"', r"\d+h \d+m \d+\.\d+s", r"\(±[\d.]+\)"]
+    for pattern in figures:
+        assert re.findall(pattern, english) == re.findall(pattern, chinese)
+    assert [len(rows) for rows in tables(english)] == [len(rows) for rows in tables(chinese)]
+    assert "36h 49m 25.9s（前 2500 轮） + 22h 16m 42.7s（后 1500 轮，断点续训）" in chinese
+    assert "说明：训练时 MSE 最低不一定评估最佳" in chinese
+    assert (tmp_path / "EXPERIMENTS.zh.md").exists()
+
+
+def test_the_date_is_that_of_the_last_event(tmp_path):
+    run = RunWriter(tmp_path / "run")
+    assert write([run.folder], tmp_path).startswith("---\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n")
+
+
+def test_without_matplotlib_the_report_says_how_to_get_curves(mamba, tmp_path, true_curves, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = write([mamba.folder], tmp_path)
+    assert 'pip install "triptych\\[plots\\]"' in text
+    assert "curves.png" not in text
+
+
+def test_reporting_loads_no_torch(mamba, tmp_path):
+    code = "import sys; from pathlib import Path; from triptych.report.report import report\n"
+    code += "report([Path(sys.argv[1])], Path(sys.argv[2])); print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, mamba.folder, tmp_path], check=True, capture_output=True
+    )
+    assert done.stdout.split() == [b"False"]
+
+
+def test_what_is_no_run_is_refused_in_one_line(mamba, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match=r"no record\.jsonl in it"):
+        report([empty], tmp_path)
+    (empty / "record.jsonl").touch()
+    with pytest.raises(UserError, match="its record is empty"):
+        report([mamba.folder, empty], tmp_path)
+    with pytest.raises(UserError, match="no run was named"):
+        report([], tmp_path)
+    line = mamba.record.path.read_bytes().split(b"\n")[1] + b"\n"
+    (empty / "record.jsonl").write_bytes(line)
+    with pytest.raises(UserError, match="no start of a run"):
+        report([empty], tmp_path)
+    assert not (tmp_path / "EXPERIMENTS.md").exists()
+
+
+def test_a_run_can_be_copied_and_reported_on_elsewhere(mamba, tmp_path):
+    there = tmp_path / "elsewhere"
+    shutil.copytree(mamba.folder.parent, there / "runs")
+    assert write([mamba.folder], tmp_path) == write([there / "runs" / mamba.folder.name], there)
+
+
+def test_records_of_a_newer_version_with_more_fields_are_read(mamba, tmp_path):
+    before = write([mamba.folder], tmp_path)
+    lines = [json.loads(line) for line in mamba.record.path.read_text().splitlines()]
+    for line in lines:
+        line["data"]["from_the_future"] = 1
+    mamba.record.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert write([mamba.folder], tmp_path) == before
