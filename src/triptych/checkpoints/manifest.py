@@ -1,0 +1,134 @@
+"""The manifest: which files make up a checkpoint, how long each is, and its sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triptych.errors import UserError
+
+FORMAT = 1
+FILE_NAME = "manifest.json"
+LARGEST = 1 << 20
+"""Bytes. No honest manifest is longer, and a longer one is not read."""
+
+PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[0-9]{1,4})?\.(safetensors|json)")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BrokenCheckpoint(UserError):  # noqa: N818
+    """A checkpoint that cannot be trusted: `reason` says in one line what is wrong with `folder`."""
+
+    def __init__(self, folder: Path, reason: str):
+        super().__init__(
+            f"checkpoint {folder}", reason, "name another one, or `last` for the newest whole one"
+        )
+        self.folder, self.reason = folder, reason
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """One file as the manifest describes it."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> ListedFile:
+        """Describe the file `name` that holds `data`."""
+        return cls(name, len(data), hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def from_json(cls, entry: Any, suffix: str) -> ListedFile:
+        """Check an entry of unknown origin; raises ValueError where it could lead out of the folder."""
+        if not isinstance(entry, dict) or entry.keys() != {"file", "size", "sha256"}:
+            raise ValueError("its manifest has a malformed entry")
+        name, size, sha256 = entry["file"], entry["size"], entry["sha256"]
+        if not isinstance(name, str) or not PLAIN_FILE_NAME.fullmatch(name) or not name.endswith(suffix):
+            raise ValueError(f"its manifest names {str(name)[:80]!r}, which is no plain {suffix} file name")
+        if type(size) is not int or size < 0 or not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+            raise ValueError(f"its manifest has a malformed size or sha256 for {name}")
+        return cls(name, size, sha256)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry that `from_json` reads."""
+        return {"file": self.name, "size": self.size, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of one checkpoint."""
+
+    parts: dict[str, ListedFile]
+    """Part (`ema`, `weights`, `optimizer`, ...) -> its safetensors file."""
+    state: ListedFile
+
+    @property
+    def files(self) -> tuple[ListedFile, ...]:
+        """Return every file that the checkpoint consists of, beside the manifest."""
+        return (*self.parts.values(), self.state)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    def encode(self) -> bytes:
+        """Return the one spelling of this manifest; its last line is the sha256 of the rest."""
+        fields = {
+            "format": FORMAT,
+            "parts": {part: file.to_json() for part, file in sorted(self.parts.items())},
+            "state": self.state.to_json(),
+        }
+        digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+        return (json.dumps({**fields, "sha256": digest}, indent=1) + "\n").encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """Parse and check a manifest of unknown origin; raises ValueError with a one-line reason."""
+        try:
+            fields = json.loads(data)
+        except (ValueError, RecursionError):
+            raise ValueError("its manifest is not JSON") from None
+        if not isinstance(fields, dict) or not isinstance(fields.get("parts"), dict):
+            raise ValueError("its manifest lists no parts")
+        if fields.get("format") != FORMAT:
+            raise ValueError(f"its format is {str(fields.get('format'))[:20]!r}; this program reads {FORMAT}")
+        for part in fields["parts"]:
+            if not PART_NAME.fullmatch(part):
+                raise ValueError(f"its manifest has a part called {part[:80]!r}")
+        manifest = cls(
+            {part: ListedFile.from_json(entry, ".safetensors") for part, entry in fields["parts"].items()},
+            ListedFile.from_json(fields.get("state"), ".json"),
+        )
+        if manifest.encode() != data:
+            raise ValueError("its manifest was altered after it was written")
+        return manifest
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read the manifest in `folder`; raises BrokenCheckpoint."""
+        path = folder / FILE_NAME
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would hang, a link could lead anywhere
+                raise BrokenCheckpoint(folder, "its manifest is not a plain file")
+            with open(path, "rb") as file:
+                data = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            raise BrokenCheckpoint(folder, "it has no manifest: it was never finished") from None
+        except OSError as error:
+            raise BrokenCheckpoint(folder, f"its manifest cannot be read ({error.strerror})") from error
+        if len(data) > LARGEST:
+            raise BrokenCheckpoint(folder, "its manifest is longer than any honest one")
+        try:
+            return cls.decode(data)
+        except ValueError as error:
+            raise BrokenCheckpoint(folder, str(error)) from None

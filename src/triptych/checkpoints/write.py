@@ -1,0 +1,128 @@
+"""Writing a checkpoint: aside, flushed, read back, then published by one rename."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from triptych.checkpoints import manifest as manifests
+from triptych.checkpoints.commit import commit, free_name
+from triptych.checkpoints.contents import Contents
+from triptych.checkpoints.durable import aside, sync_folder, write_file
+from triptych.checkpoints.manifest import BrokenCheckpoint, ListedFile, Manifest
+from triptych.checkpoints.names import parse
+from triptych.checkpoints.verify import verify
+from triptych.errors import UserError
+
+PUBLISHED = ("ema", "weights")
+"""The parts that images are drawn from: a NaN there would replace the last good model by a dead one."""
+
+MARGIN = 1 << 20
+"""Bytes of free space asked for beyond the tensors: headers, state, manifest, the file system's own."""
+
+
+class NonFiniteWeights(ArithmeticError):  # noqa: N818
+    """Tensor `name` of `part` holds NaN or infinity, so that no checkpoint was written."""
+
+    def __init__(self, part: str, name: str):
+        super().__init__(f"{name} in {part} is not finite everywhere; no checkpoint was written")
+        self.part, self.name = part, name
+
+
+def write(root: Path, name: str, contents: Contents) -> Path:
+    """Write `contents` as the checkpoint `root/name` and return that folder.
+
+    Where a checkpoint of that name exists, it stays valid until the new one takes its place.
+
+    Raises NonFiniteWeights; UserError where the disk is full, read-only or failing (what was there
+    before is untouched, what was begun is removed); ValueError for a name or a state that could not
+    be read back.
+    """
+    if parse(name) is None:
+        raise ValueError(f"{name!r} is no checkpoint name")
+    if not all(manifests.PART_NAME.fullmatch(part) for part in contents.tensors):
+        raise ValueError(f"parts of a checkpoint cannot be called {list(contents.tensors)}")
+    _refuse_non_finite(contents)
+    state = _encode_state(contents.state)
+    try:
+        return _write(root, name, contents.tensors, state)
+    except BrokenCheckpoint as error:
+        raise _failure(root / name, f"what was read back differs: {error.reason}") from error
+    except OSError as error:
+        raise _failure(root / name, error.strerror or str(error)) from error
+
+
+def _write(root: Path, name: str, tensors: dict[str, dict[str, Tensor]], state: bytes) -> Path:
+    folder = root / name
+    if not root.is_dir():
+        root.mkdir(parents=True)
+        sync_folder(root.parent)
+    _require_space(folder, sum(t.nbytes for part in tensors.values() for t in part.values()) + len(state))
+    with aside(root, name) as staged:
+        parts = {}
+        for part, named in tensors.items():
+            parts[part] = _write_listed(staged, free_name(folder, part, ".safetensors"), _encode(named))
+        manifest = Manifest(parts, _write_listed(staged, free_name(folder, "state", ".json"), state))
+        write_file(staged / manifests.FILE_NAME, manifest.encode())
+        sync_folder(staged)
+        verify(staged)
+        if os.path.lexists(folder):
+            commit(staged, folder)
+        else:
+            os.rename(staged, folder)
+        sync_folder(root)
+    return folder
+
+
+def _write_listed(folder: Path, name: str, data: bytes) -> ListedFile:
+    write_file(folder / name, data)
+    return ListedFile.of(name, data)
+
+
+def _encode(tensors: dict[str, Tensor]) -> bytes:
+    """Return the tensors as one safetensors file; a tensor that shares memory is written in full."""
+    separate: dict[str, Tensor] = {}
+    storages = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.clone() if storage in storages else tensor
+        storages.add(storage)
+    return safetensors.save(separate)
+
+
+def _encode_state(state: dict[str, Any]) -> bytes:
+    """Return `state` as JSON that reads back equal; raises ValueError where none does (NaN, tuples)."""
+    data = json.dumps(state, indent=1, allow_nan=False).encode()
+    if json.loads(data) != state:
+        raise ValueError("the state of a checkpoint must be JSON: lists, not tuples; str as keys")
+    return data
+
+
+def _refuse_non_finite(contents: Contents) -> None:
+    for part in PUBLISHED:
+        for name, tensor in contents.tensors.get(part, {}).items():
+            if tensor.is_floating_point() or tensor.is_complex():
+                # The 8-bit formats have no isfinite of their own.
+                wide = tensor.float() if tensor.element_size() == 1 else tensor
+                if not bool(torch.isfinite(wide).all()):
+                    raise NonFiniteWeights(part, name)
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder.parent).free
+    if free < size + MARGIN:
+        raise _failure(folder, f"it takes {size / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free")
+
+
+def _failure(folder: Path, found: str) -> UserError:
+    return UserError(
+        f"save checkpoint {folder}",
+        found,
+        "nothing that was saved before is touched: mend that, and give the same command to go on from there",
+    )
