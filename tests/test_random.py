@@ -38,10 +38,14 @@ def test_published_vectors(counter, key, expected):
 
 
 def test_multiply_is_the_64_bit_product():
-    a = torch.cat([torch.tensor([0, 1, 2**16, 2**31, 2**32 - 1]), words(7, 1, 0, torch.arange(50), 4).flatten()])
+    a = torch.cat(
+        [torch.tensor([0, 1, 2**16, 2**31, 2**32 - 1]), words(7, 1, 0, torch.arange(50), 4).flatten()]
+    )
     for m in (*MULTIPLIERS, 2**32 - 1):
         high, low = multiply(a, m)
-        assert [h << 32 | lo for h, lo in zip(high.tolist(), low.tolist(), strict=True)] == [x * m for x in a.tolist()]
+        assert [h << 32 | lo for h, lo in zip(high.tolist(), low.tolist(), strict=True)] == [
+            x * m for x in a.tolist()
+        ]
 
 
 @pytest.mark.parametrize("draw", [integers, uniform, normal, lambda *a: bernoulli(0.3, *a)])
@@ -101,7 +105,9 @@ def test_uniform_and_bernoulli():
     counts = torch.histc(u, 100, 0, 1)
     chi2 = ((counts - 2000) ** 2 / 2000).sum()
     assert 40 < chi2 < 180  # 99 degrees of freedom
-    assert abs(bernoulli(0.1, 0, Stream.DROPOUT, 0, torch.arange(100), (10_001,)).double().mean() - 0.1) < 0.0015
+    assert (
+        abs(bernoulli(0.1, 0, Stream.DROPOUT, 0, torch.arange(100), (10_001,)).double().mean() - 0.1) < 0.0015
+    )
     assert not bernoulli(0.0, 0, Stream.DROPOUT, 0, torch.arange(9), (9,)).any()
     assert bernoulli(1.0, 0, Stream.DROPOUT, 0, torch.arange(9), (9,)).all()
 

@@ -1,0 +1,1 @@
+"""Train, sample, evaluate and compare small-image diffusion models."""

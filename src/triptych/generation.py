@@ -7,7 +7,7 @@ checkpoints or two guidance scales can be compared image by image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,32 @@ from triptych.diffusion.noise_level import along
 from triptych.errors import UserError
 from triptych.images import to_pixels
 from triptych.random import Stream, normal
-from triptych.sampling import SamplerConfig
+from triptych.sampling import SamplerConfig, named_sampler
 from triptych.sampling.sampler import Step, sample
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What `sample` and `evaluate` do where their options do not say otherwise."""
+
+    sampler: str = "ddim:50"
+    """Sampler and number of steps."""
+    guidance: float = 1.0
+    """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided."""
+    per_class: int = 8
+    """Images of each class in a grid."""
+    batch_size: int = 256
+    """Images drawn at a time."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for values out of range."""
+        named_sampler(self.sampler)
+        if self.guidance < 0 or self.per_class < 1 or self.batch_size < 1:
+            raise UserError(
+                "sampling.guidance, per_class and batch_size",
+                f"{self.guidance}, {self.per_class} and {self.batch_size}",
+                "choose at least 0, 1 and 1",
+            )
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,12 @@ class Request:
     batch_size: int = 128
     classes: tuple[int, ...] | None = None
 
+    @property
+    def caption(self) -> str:
+        """What the caption of a picture says of how its images were drawn."""
+        guidance = f", guidance {self.guidance:g}" if self.guidance else ""
+        return f"{self.sampler.label}{guidance}, seed {self.seed}"
+
     def check(self, classes: int) -> None:
         """Raise `UserError` where a model of `classes` classes (0: unconditional) cannot answer it."""
         if self.guidance < 0:
@@ -52,9 +82,13 @@ class Request:
                 f"guidance {self.guidance:g}", "the model is unconditional", "leave it out, or set it to 0"
             )
         if self.classes is not None and not all(0 <= c < classes for c in self.classes):
-            raise UserError(f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}")
+            raise UserError(
+                f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}"
+            )
         if self.count < 1 or self.batch_size < 1:
-            raise UserError(f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for more")
+            raise UserError(
+                f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for more"
+            )
 
     def labels(self, index: Tensor, classes: int) -> Tensor | None:
         """Return the class of each image, int64 like `index`, or None for an unconditional model."""
@@ -81,9 +115,17 @@ class Generated(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A moment of denoising: the noisy images and the clean ones predicted from them, both uint8."""
+    """A moment of denoising, for those who watch.
+
+    Attributes:
+        i: steps taken so far; 0 shows the initial noise.
+        steps: steps in all.
+        x: the noisy images, uint8 [B, C, H, W].
+        x0: the clean images predicted from them, uint8 [B, C, H, W].
+    """
 
     i: int
+    steps: int
     x: Tensor
     x0: Tensor
 
@@ -112,10 +154,18 @@ def _device(denoiser: Denoiser) -> torch.device:
     return next(denoiser.parameters()).device
 
 
-def generate(denoiser: Denoiser, request: Request) -> Iterator[Generated]:
+def generate(
+    denoiser: Denoiser, request: Request, watch: Callable[[Frame], None] | None = None
+) -> Iterator[Generated]:
     """Draw the images of `request`, a batch at a time, in order.
 
-    The denoiser is put into evaluation mode. Raises `UserError` where the model cannot answer.
+    Args:
+        denoiser: the model; it is put into evaluation mode.
+        request: which images, and how.
+        watch: called with every moment of the first batch's denoising, the initial noise included.
+
+    Raises:
+        UserError: the model cannot answer the request.
     """
     classes = denoiser.backbone.classes
     request.check(classes)
@@ -125,26 +175,12 @@ def generate(denoiser: Denoiser, request: Request) -> Iterator[Generated]:
         index = torch.arange(start, stop, device=_device(denoiser))
         guided, steps, x = _steps(denoiser, request, index)
         for step in steps:
+            if watch and start == 0:
+                if step.i == 0:
+                    watch(Frame(0, request.sampler.steps, to_pixels(x), to_pixels(step.x0)))
+                watch(Frame(step.i + 1, request.sampler.steps, to_pixels(step.x), to_pixels(step.x0)))
             x = step.x
         labels = request.labels(index, classes)
         yield Generated(
             to_pixels(x), torch.zeros_like(index) if labels is None else labels, index, guided.calls
         )
-
-
-def denoising(denoiser: Denoiser, request: Request, frames: int = 50) -> Iterator[Frame]:
-    """Draw all images of `request` as one batch, yielding about `frames` moments on the way.
-
-    The first frame is pure noise and the last one the finished images.
-    """
-    request.check(denoiser.backbone.classes)
-    denoiser.eval()
-    index = torch.arange(request.count, device=_device(denoiser))
-    _, steps, x = _steps(denoiser, request, index)
-    total = request.sampler.steps
-    shown = {round(f * (total - 1) / max(1, frames - 1)) for f in range(frames)}
-    for step in steps:
-        if step.i == 0:
-            yield Frame(0, to_pixels(x), to_pixels(step.x0))
-        if step.i in shown:
-            yield Frame(step.i + 1, to_pixels(step.x), to_pixels(step.x0))

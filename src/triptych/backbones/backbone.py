@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor, nn
+
+
+class BackboneConfig(Protocol):
+    """The sizes of a backbone: a dataclass whose fields a recipe can set."""
+
+    def build(self, channels: int, image_size: int, classes: int) -> Backbone:
+        """Return a freshly initialised network for such images; `classes` 0 means unconditional.
+
+        Raises:
+            UserError: these sizes cannot be built for such images.
+        """
+        ...
 
 
 class Backbone(nn.Module):

@@ -44,6 +44,7 @@ class Dropout(nn.Module):
         return x * keep / (1 - self.probability)
 
     def extra_repr(self) -> str:
+        """Return what `print` shows of the layer."""
         return f"{self.probability}"
 
 

@@ -190,8 +190,5 @@ class UNet(Backbone):
         for part in self.middle:
             h = part(h, condition)
         for part in self.up:
-            if isinstance(part, Upsample):
-                h = part(h)
-            else:
-                h = part(torch.cat([h, skips.pop()], dim=1), condition)
+            h = part(h) if isinstance(part, Upsample) else part(torch.cat([h, skips.pop()], dim=1), condition)
         return self.conv_out(F.silu(self.norm_out(h)))

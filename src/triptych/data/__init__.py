@@ -19,6 +19,8 @@ class DataConfig:
 
     name: str = "digits"
     """Name of the data set."""
+    flip: bool = False
+    """Whether training images are mirrored left to right with probability one half."""
 
     def load(self) -> Dataset:
         """Return the data set, decoded.
@@ -27,5 +29,7 @@ class DataConfig:
             UserError: there is no data set of this name.
         """
         if self.name not in DATASETS:
-            raise UserError(f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}")
+            raise UserError(
+                f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}"
+            )
         return DATASETS[self.name]()

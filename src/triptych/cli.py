@@ -1,0 +1,72 @@
+"""The command line: find the verb, call it, and turn the user's mistakes into one line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from triptych.commands import VERBS
+from triptych.errors import UserError
+
+USAGE = """\
+usage: triptych VERB ... [--help]
+
+{verbs}
+
+`triptych VERB --help` tells more of a verb, `triptych train RECIPE --help` lists every field of a recipe.
+Recipes that come along: {recipes}."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 done, 2 the user's input, 75 stopped after saving.
+
+    A fault in the program raises, which Python reports with a traceback and exit code 1.
+    """
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _call(tokens)
+    except UserError as error:
+        print(f"triptych: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("triptych: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _call(tokens: list[str]) -> int:
+    verb, *rest = tokens or ["--help"]
+    if verb in ("--help", "-h", "help"):
+        print(_usage())
+        return 0
+    if verb == "--version":
+        print(f"triptych {_version()}")
+        return 0
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        remedy = f"perhaps you meant {close[0]}" if close else f"choose from {', '.join(VERBS)}"
+        raise UserError(f"triptych {verb}", "no such verb", remedy)
+    return import_module(f"triptych.commands.{verb}").run(rest)
+
+
+def _usage() -> str:
+    from triptych.recipe_files import packaged_recipes
+
+    verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    return USAGE.format(verbs=verbs, recipes=", ".join(packaged_recipes()))
+
+
+def _version() -> str:
+    try:
+        return version("triptych")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+"""The verbs of the command line, one file each.
+
+A verb's file holds its options and a function `run(tokens) -> exit code`. Options parse without torch;
+what computes is imported when it is known that there is something to compute.
+"""
+
+VERBS = {
+    "train": "train recipes, one after another; the same command again resumes",
+    "sample": "draw images from a run: labelled grid, single pictures, GIF",
+    "evaluate": "measure images of a run against real ones, over checkpoints, scales and samplers",
+    "report": "write the experiment record of runs as Markdown",
+}
+"""Every verb, and what it does in one line."""

@@ -1,0 +1,177 @@
+"""`triptych evaluate`: measure a run's images against real ones, one row for every combination."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from triptych.commands.sampler_options import SamplerOptions, chosen_sampler
+from triptych.parsing import parse
+
+if TYPE_CHECKING:
+    from triptych.evaluation.judge import Judge
+    from triptych.generation import Request
+    from triptych.record.events import Evaluated, Passport
+    from triptych.runs import Model, Run
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure images of a run against real ones: one row for every combination of what is listed.
+
+    Every row has the same noise, so that rows differ by what they name and not by chance. Each figure stands
+    beside that of equally many real held-out images. Rows that the record already holds are not drawn again.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder of the run, such as runs/digits-unet."""
+    checkpoint: tuple[str, ...] = ("last",)
+    """Checkpoints: last, best-mse, epoch-350 or 350."""
+    guidance: tuple[float, ...] = ()
+    """Guidance scales; by default the recipe's."""
+    sampler: tuple[str, ...] = ()
+    """Samplers with their steps, such as ddim:50 ddpm:1000; by default the recipe's."""
+    count: int | None = None
+    """Images of each row; by default as many as the held-out split has, in equal classes."""
+    raw: bool = False
+    """Take the raw weights, not their moving average."""
+    seed: int = 0
+    """Of all noise."""
+    batch_size: int | None = None
+    """Images drawn at a time; by default the recipe's. Changes no noise."""
+    device: str | None = None
+    """Where to compute; by default the recipe's."""
+    again: bool = False
+    """Measure rows anew that the record already holds."""
+    force: bool = False
+    """Measure even fewer images than a metric needs; read such figures with care."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print the rows as JSON on standard output."""
+    details: OmitArgPrefixes[SamplerOptions] = field(default_factory=SamplerOptions)
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Measure what the tokens ask for; return the exit code."""
+    options = parse(EvaluateOptions, tokens, "triptych evaluate")
+
+    from triptych.evaluation.judge import Judge  # loads torch
+    from triptych.runs import Run
+
+    opened = Run(options.run)
+    weights = "raw" if options.raw else "ema"
+    models = [opened.model(name, weights, options.device) for name in dict.fromkeys(options.checkpoint)]
+    # Everything is checked before the first image is drawn: a typing error must not cost an hour.
+    requests = make_requests(opened, models[0], options)
+    device = next(models[0].denoiser.parameters()).device
+    judge = Judge(opened.dataset, device, force=options.force)
+    say(options, f"{len(models) * len(requests)} rows of {requests[0].count} images, {device}")
+    rows = []
+    for model, request in itertools.product(models, requests):
+        row = measured_row(opened, judge, model, request, options)
+        rows.append(row)
+        say(options, line_of(row))
+    if options.json:
+        json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
+        print()
+    else:
+        say(options, *best_lines(rows))
+    return 0
+
+
+def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[Request]:
+    """Return one request for every sampler and scale, in the order given."""
+    from triptych.evaluation.judge import balanced_count
+    from triptych.generation import Request
+
+    defaults = opened.experiment.sampling
+    classes = model.denoiser.backbone.classes
+    scales = options.guidance or ((defaults.guidance,) if classes else (0.0,))
+    samplers = options.sampler or (defaults.sampler,)
+    count = (
+        balanced_count(opened.dataset.held_out.labels, classes) if options.count is None else options.count
+    )
+    batch_size = defaults.batch_size if options.batch_size is None else options.batch_size
+    requests = [
+        Request(count, scale, chosen_sampler(spec, options.details), options.seed, batch_size)
+        for spec in dict.fromkeys(samplers)
+        for scale in dict.fromkeys(scales)
+    ]
+    for request in requests:
+        request.check(classes)
+    return requests
+
+
+def measured_row(
+    opened: Run, judge: Judge, model: Model, request: Request, options: EvaluateOptions
+) -> Evaluated:
+    """Return the row of one model and request: from the record, or measured now and recorded."""
+    from tqdm import tqdm
+
+    passport = judge.passport(request, model.checkpoint, model.epoch, model.weights)
+    known = None if options.again else recorded(opened, passport)
+    if known is not None:
+        return known
+    silent = options.quiet or options.json or not sys.stderr.isatty()
+    with tqdm(total=request.count, unit="image", disable=silent, leave=False) as bar:
+        row = judge.row(model.denoiser, request, passport, lambda batch: bar.update(len(batch.index)))
+    opened.record.append(row, model.step, model.attempt)
+    return row
+
+
+def recorded(opened: Run, passport: Passport) -> Evaluated | None:
+    """Return the newest row of the record that was measured exactly so, if there is one.
+
+    Versions and hardware may differ: they change figures by rounding alone.
+    """
+    from triptych.record.events import Evaluated
+
+    def identity(other: Passport) -> dict:
+        return {k: v for k, v in asdict(other).items() if k not in ("versions", "device")}
+
+    rows = [event.data for event in opened.record.history().of_kind(Evaluated)]
+    same = [row for row in rows if identity(row.passport) == identity(passport)]
+    return same[-1] if same else None
+
+
+def line_of(row: Evaluated) -> str:
+    """Return a row as one line to read."""
+    passport = row.passport
+    figures = "  ".join(
+        f"{figure.metric} {figure.estimate:.3f}"
+        + (f" ± {figure.spread:.3f}" if figure.spread is not None else "")
+        + (f" (real {figure.real:.3f})" if figure.real is not None else "")
+        for figure in row.figures
+    )
+    seconds = row.generation_took + row.measuring_took
+    return (
+        f"{passport.checkpoint}  {passport.sampler}  scale {passport.guidance:g}  {figures}  {seconds:.1f} s"
+    )
+
+
+def best_lines(rows: Sequence[Evaluated]) -> list[str]:
+    """Return a line for each metric that names its best row, where there are several."""
+    from triptych.evaluation.selection import best_rows
+
+    if len(rows) < 2:
+        return []
+    return [
+        f"best {name}: {best.row.passport.checkpoint}, {best.row.passport.sampler}, "
+        f"scale {best.row.passport.guidance:g}"
+        + (f" (not told apart from {len(best.ties)} others)" if best.ties else "")
+        for name, best in best_rows(rows).items()
+    ]
+
+
+def say(options: EvaluateOptions, *lines: str) -> None:
+    """Print lines: to standard output, or to standard error where that is kept for JSON."""
+    for line in () if options.quiet else lines:
+        print(line, file=sys.stderr if options.json else sys.stdout, flush=True)

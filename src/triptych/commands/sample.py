@@ -1,0 +1,121 @@
+"""`triptych sample`: draw images from a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from triptych.commands.sampler_options import SamplerOptions, chosen_sampler
+from triptych.errors import UserError
+from triptych.parsing import parse
+
+if TYPE_CHECKING:
+    from triptych.generation import Request
+    from triptych.runs import Model, Run
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Draw images from a run: a labelled grid, single pictures, a GIF of the denoising.
+
+    Image j has class j mod K, and noise of its own that depends on the seed and on j alone, so that two
+    checkpoints, samplers or scales can be compared image by image.
+    """
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """Folder of the run, such as runs/digits-unet."""
+    sampler: str | None = None
+    """Sampler and steps, such as ddim:50 or ddpm:1000; by default the recipe's."""
+    guidance: float | None = None
+    """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
+    checkpoint: str = "last"
+    """last, best-mse, epoch-350 or 350."""
+    raw: bool = False
+    """Take the raw weights, not their moving average."""
+    per_class: int | None = None
+    """Images of each class, one row a class; by default the recipe's."""
+    count: int | None = None
+    """Images in all, in one grid, instead of so many per class."""
+    classes: tuple[str, ...] = ()
+    """Names or numbers of the classes to draw; none given: all."""
+    seed: int = 0
+    """Of all noise."""
+    batch_size: int | None = None
+    """Images drawn at a time; by default the recipe's. Changes no noise."""
+    gif: bool = False
+    """Write a GIF of the denoising as well: x_t beside the predicted x_0."""
+    singles: bool = False
+    """Write every image as a PNG of its own as well, in its own size."""
+    device: str | None = None
+    """Where to compute; by default the recipe's."""
+    out: Path | None = None
+    """Folder to write to; by default one under the run's samples/."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print what was written, and the time, as JSON on standard output."""
+    details: OmitArgPrefixes[SamplerOptions] = field(default_factory=SamplerOptions)
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Draw what the tokens ask for; return the exit code."""
+    options = parse(SampleOptions, tokens, "triptych sample")
+    if options.count is not None and options.per_class is not None:
+        raise UserError("--count and --per-class", "both given", "give one of them")
+
+    from triptych.commands.sample_pictures import draw  # loads torch
+    from triptych.runs import Run
+
+    opened = Run(options.run)
+    model = opened.model(options.checkpoint, "raw" if options.raw else "ema", options.device)
+    request = make_request(opened, model, options)
+    written = draw(opened, model, request, options)
+    if options.json:
+        json.dump(asdict(written), sys.stdout, indent=1)
+        print()
+    elif not options.quiet:
+        print(*filter(None, (written.grid, written.gif, written.singles)), sep="\n")
+        cost = f"{written.network_calls} network calls an image, {written.seconds:.1f} s"
+        print(f"{written.count} images, {request.sampler.label}, {cost}")
+    return 0
+
+
+def make_request(opened: Run, model: Model, options: SampleOptions) -> Request:
+    """Return the request that the options make of this model, with the recipe's defaults."""
+    from triptych.generation import Request
+
+    defaults = opened.experiment.sampling
+    names = opened.dataset.class_names
+    conditional = model.denoiser.backbone.classes > 0
+    classes = tuple(class_number(name, names) for name in options.classes)
+    if (options.per_class is not None or classes) and not conditional:
+        raise UserError("--per-class and --classes", "the model is unconditional", "use --count")
+    per_class = defaults.per_class if options.per_class is None else options.per_class
+    turn = len(classes or names)
+    request = Request(
+        count=per_class * turn if options.count is None else options.count,
+        guidance=(defaults.guidance if conditional else 0.0)
+        if options.guidance is None
+        else options.guidance,
+        sampler=chosen_sampler(options.sampler or defaults.sampler, options.details),
+        seed=options.seed,
+        batch_size=defaults.batch_size if options.batch_size is None else options.batch_size,
+        classes=classes or None,
+    )
+    request.check(model.denoiser.backbone.classes)
+    return request
+
+
+def class_number(name: str, names: Sequence[str]) -> int:
+    """Return the number of the class called `name`, or given by its number."""
+    if name in names:
+        return list(names).index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise UserError(f"--classes {name}", "no such class", f"choose from {', '.join(names)}")

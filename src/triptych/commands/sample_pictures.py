@@ -1,0 +1,136 @@
+"""Drawing the images that `triptych sample` asks for, and writing them as pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from triptych.commands.sample import SampleOptions
+from triptych.generation import Request, generate
+from triptych.record.animation import Film
+from triptych.record.environment import describe_device
+from triptych.record.events import Sampled
+from triptych.record.pictures import class_grid, grid, save_png
+from triptych.runs import Model, Run, device_of
+
+FILM_TURNS = 2
+"""A GIF shows so many images of each class where classes are few, so that it stays small."""
+FILM_CLASSES = 10
+FILM_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what it took."""
+
+    grid: str
+    gif: str | None
+    singles: str | None
+    count: int
+    network_calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Finished images on the host: uint8 [N, C, H, W], their classes int64 [N], and what they took."""
+
+    pixels: Tensor
+    labels: Tensor
+    calls: int
+    seconds: float
+
+
+def draw(run: Run, model: Model, request: Request, options: SampleOptions) -> Written:
+    """Draw the images of `request`, write the pictures that `options` ask for, and record it."""
+    folder = options.out or run.folder / "samples" / folder_name(model, request)
+    names = run.dataset.class_names
+    turn = len(request.classes or names)
+    named_columns = turn if turn <= FILM_CLASSES else None
+    film = None
+    if options.gif:
+        film = Film(request.sampler.steps + 1, images=FILM_TURNS * turn if named_columns else FILM_IMAGES)
+    drawn = draw_images(model, request, film, silent=options.quiet or options.json)
+
+    title = f"{run.experiment.name}, {model.checkpoint}, {request.caption}"
+    by_class = options.count is None and model.denoiser.backbone.classes > 0
+    if by_class:
+        picture = class_grid(drawn.pixels, drawn.labels, names, caption=title)
+    else:
+        picture = grid(drawn.pixels, caption=title)
+    save_png(picture, folder / "grid.png")
+    if film is not None:
+        film.save(folder / "denoising.gif", title=title, columns=named_columns)
+    if options.singles:
+        write_singles(drawn, names, folder / "images")
+    sampled = Sampled(
+        epoch=model.epoch,
+        checkpoint=model.checkpoint,
+        weights=model.weights,
+        sampler=request.sampler.label,
+        guidance=request.guidance,
+        clip=request.sampler.clip,
+        seed=request.seed,
+        count=request.count,
+        per_class=request.count // turn if by_class else None,
+        grid=relative(folder / "grid.png", run.folder),
+        gif=relative(folder / "denoising.gif", run.folder) if film else None,
+        network_calls=drawn.calls,
+        took=drawn.seconds,
+        device=describe_device(device_of(model)),
+    )
+    run.record.append(sampled, model.step, model.attempt)
+    return Written(
+        grid=str(folder / "grid.png"),
+        gif=str(folder / "denoising.gif") if film else None,
+        singles=str(folder / "images") if options.singles else None,
+        count=request.count,
+        network_calls=drawn.calls,
+        seconds=drawn.seconds,
+    )
+
+
+def draw_images(model: Model, request: Request, film: Film | None, *, silent: bool) -> Drawn:
+    """Draw all images of a request, with a bar for their number unless `silent`."""
+    watch = None if film is None else lambda frame: film.add(frame.x, frame.x0)
+    start = time.perf_counter()
+    pixels, labels, calls = [], [], 0
+    with tqdm(total=request.count, unit="image", disable=silent or not sys.stderr.isatty()) as bar:
+        for batch in generate(model.denoiser, request, watch):
+            pixels.append(batch.pixels.cpu())
+            labels.append(batch.labels.cpu())
+            calls = batch.calls
+            bar.update(len(batch.pixels))
+    return Drawn(torch.cat(pixels), torch.cat(labels), calls, time.perf_counter() - start)
+
+
+def folder_name(model: Model, request: Request) -> str:
+    """Return a folder name that tells apart whatever gives different images."""
+    sampler = request.sampler.label.translate(str.maketrans(":,=", "---"))
+    parts = [model.checkpoint, *(["raw"] if model.weights == "raw" else []), sampler]
+    parts += [] if request.sampler.clip else ["unclipped"]
+    parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}", f"n-{request.count}"]
+    parts += ["classes-" + "-".join(map(str, request.classes))] if request.classes else []
+    return "-".join(parts)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return `path` relative to the run's folder, through `..` where it lies outside."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def write_singles(drawn: Drawn, names: Sequence[str], folder: Path) -> None:
+    """Write every image in its own size as `00000-class.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for j, (image, label) in enumerate(zip(drawn.pixels.numpy(), drawn.labels.tolist(), strict=True)):
+        picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        picture.save(folder / f"{j:05d}-{names[label]}.png")

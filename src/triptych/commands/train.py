@@ -1,0 +1,85 @@
+"""`triptych train`: train recipes, one after another, each from where it stands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from triptych.errors import UserError
+from triptych.parsing import parse
+from triptych.recipe_files import find_recipe, parse_recipe
+
+STOPPED = 75
+"""Exit code of a run that was stopped on request, after saving."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train recipes, one after another; the same command again resumes.
+
+    Any field of a recipe can be overridden by `--a.b value`: `triptych train RECIPE --help` lists them.
+    """
+
+    recipes: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE...")]
+    """Files, or names of packaged recipes."""
+    name: str | None = None
+    """Name of the run; by default the recipe's."""
+    runs: Path = Path("runs")
+    """Folder in which runs are kept."""
+    max_minutes: float | None = None
+    """Stop, after saving, when this much time has passed."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print the outcome as JSON on standard output."""
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Train what the tokens ask for; return the exit code."""
+    own, overrides = split_tokens(tokens)
+    if "--help" in own and not own[0].startswith("-"):
+        from triptych.experiment import load_experiment  # loads torch
+
+        load_experiment(own[0], ["--help"])
+    options = parse(TrainOptions, own, "triptych train")
+    if not options.recipes:
+        raise UserError("triptych train", "no recipe given", "name one, such as digits-unet")
+    if options.name is not None and len(options.recipes) > 1:
+        raise UserError("--name", f"{len(options.recipes)} recipes given", "name one run at a time")
+    for recipe in options.recipes:
+        parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
+
+    from triptych.commands.training_session import train_run  # loads torch
+
+    outcomes = []
+    for recipe in options.recipes:
+        outcome = train_run(recipe, overrides, options)
+        outcomes.append(outcome)
+        if outcome["stopped"]:
+            break
+    if options.json:
+        json.dump(outcomes, sys.stdout, indent=1)
+        print()
+    return STOPPED if outcomes[-1]["stopped"] else 0
+
+
+def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the tokens into the command's own and the overrides of recipe fields.
+
+    An option and the values that follow it belong together; what precedes all options are recipes.
+    """
+    known = {"--" + field.name.replace("_", "-") for field in fields(TrainOptions)} | {"--help", "-h"}
+    own: list[str] = []
+    overrides: list[str] = []
+    current = own
+    for token in tokens:
+        if token.startswith("--") or token == "-h":
+            current = own if token.split("=")[0].replace("_", "-") in known else overrides
+        current.append("--help" if token == "-h" else token)
+    return own, overrides

@@ -1,0 +1,87 @@
+"""What `triptych train` shows: a progress bar, and a line for everything worth keeping."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from triptych.record.events import Event, HeldOut, Previewed, Progress, Resumed, Saved, Started
+from triptych.training.loop import Training
+
+
+class TrainingConsole:
+    """Prints the progress of one run to standard error, or nothing when `quiet`."""
+
+    def __init__(self, name: str, *, quiet: bool):
+        self.name = name
+        self.quiet = quiet
+        self._bar: tqdm | None = None
+        self._held_out: HeldOut | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar while there is one."""
+        if not self.quiet:
+            tqdm.write(line, file=sys.stderr)
+
+    @contextmanager
+    def bar(self, training: Training) -> Iterator[None]:
+        """Show a bar of optimiser steps, with the time left, while this context lasts."""
+        self._bar = tqdm(
+            total=training.clock.total_steps,
+            initial=training.state.step,
+            desc=self.name,
+            unit="step",
+            disable=self.quiet,
+            dynamic_ncols=True,
+            # A terminal shows a moving bar; a log file gets a line now and then.
+            mininterval=0.5 if sys.stderr.isatty() else 15.0,
+        )
+        try:
+            yield
+        finally:
+            self._bar.close()
+            self._bar = None
+
+    def on_step(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def hear(self, event: Event) -> None:
+        """Show an event of the record."""
+        match event.data:
+            case Started() as started:
+                parameters = f"{started.parameters / 1e6:.1f}M parameters"
+                data = f"{started.data.train_images:,} images of {started.data.name}"
+                self.say(f"{started.name}: {parameters}, {data}, {event.data.device.name}")
+            case Resumed() as resumed:
+                for skipped in resumed.skipped:
+                    self.say(f"passed over a broken checkpoint, {skipped}")
+                for name, (old, new) in resumed.changes.items():
+                    self.say(f"{name}: {old} before, {new} from here on")
+                self.say(
+                    f"{self.name}: resumed at step {event.step} from {resumed.checkpoint or 'the start'}"
+                )
+            case Progress() as progress if self._bar is not None:
+                self._bar.set_postfix_str(
+                    f"loss {progress.loss:.4f}, {progress.images_per_second:.0f} images/s", refresh=False
+                )
+            case HeldOut() as held_out:
+                self._held_out = held_out
+            case Saved() as saved:
+                mse, self._held_out = self._held_out, None
+                error = f", held-out MSE {mse.mse:.5f}{' (lowest so far)' if mse.best else ''}" if mse else ""
+                self.say(f"saved {saved.checkpoint}{error}")
+            case Previewed() as previewed:
+                self.say(f"drew {previewed.picture} ({previewed.took:.1f} s)")
+
+    def closing(self, folder: Path, stopped: str | None) -> None:
+        """Say how it ended and what can be done next."""
+        if stopped is not None:
+            self.say(f"stopped ({stopped}) and saved; the same command goes on from here")
+        else:
+            self.say(f"trained: {folder}; next: triptych sample {folder}")

@@ -1,0 +1,54 @@
+"""Which device computes, and what it is called."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from triptych.errors import UserError
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Return the device called `name`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        UserError: this machine, or this build of torch, has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros((), device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = f"torch {torch.__version__} finds no such device"
+        raise UserError(f"--device {name}", found, "choose auto or cpu") from error
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the hardware calls itself, such as `NVIDIA H200` or `AMD EPYC (2 threads)`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":", 1)[1] for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = models[0].strip() if models else processor
+    return (
+        f"{processor} ({torch.get_num_threads()} threads)" if device.type == "cpu" else f"{processor} (MPS)"
+    )
+
+
+def device_count(device: torch.device) -> int:
+    """Return how many devices of this type the machine has."""
+    return torch.cuda.device_count() if device.type == "cuda" else 1
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that was asked of it, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

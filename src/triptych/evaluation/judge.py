@@ -1,0 +1,132 @@
+"""From a model and a request to one row of an evaluation table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from triptych.data.dataset import Dataset
+from triptych.denoiser import Denoiser
+from triptych.devices import synchronize
+from triptych.evaluation.measure import Batch, figures, measure, metrics_for
+from triptych.evaluation.reference import real_features, reference_features
+from triptych.generation import Generated, Request, generate
+from triptych.metrics.extractors import EXTRACTORS
+from triptych.metrics.features import FeatureSet
+from triptych.record.environment import describe_device, versions
+from triptych.record.events import Evaluated, Passport
+
+
+class Judge:
+    """Measures models against one data set by one extractor; what is real is measured once.
+
+    Args:
+        dataset: its training split is the reference, its held-out split gives the real images that every
+            figure is set beside.
+        device: where to compute features.
+        extractor: name of the extractor.
+        force: measure even fewer images than a metric takes.
+    """
+
+    def __init__(
+        self, dataset: Dataset, device: torch.device, extractor: str = "classifier", *, force: bool = False
+    ):
+        self.dataset = dataset
+        self.device = device
+        self.extractor = EXTRACTORS[extractor](dataset.train, device)
+        self.metrics = metrics_for(self.extractor)
+        self.force = force
+
+    @cached_property
+    def reference(self) -> FeatureSet:
+        """Features of the training split."""
+        return reference_features(self.dataset, self.extractor, self.device, self.metrics)
+
+    def passport(self, request: Request, checkpoint: str, epoch: float, weights: str) -> Passport:
+        """Return what identifies the figures of a request to a checkpoint."""
+        train = self.dataset.train
+        return Passport(
+            checkpoint=checkpoint,
+            epoch=epoch,
+            weights=weights,
+            sampler=request.sampler.label,
+            guidance=request.guidance,
+            clip=request.sampler.clip,
+            seed=request.seed,
+            count=request.count,
+            reference=train.name,
+            reference_digest=train.digest,
+            reference_count=len(train),
+            extractor=self.extractor.name,
+            extractor_digest=self.extractor.sha256,
+            versions=versions(),
+            device=describe_device(self.device),
+        )
+
+    def row(
+        self,
+        denoiser: Denoiser,
+        request: Request,
+        passport: Passport,
+        watch: Callable[[Generated], None] = lambda batch: None,
+    ) -> Evaluated:
+        """Generate the images of `request` and measure them; `watch` sees each batch as it comes.
+
+        Raises:
+            UserError: the model cannot answer the request, or it asks for too few images.
+        """
+        # Images drawn without guidance towards a class were asked to show none.
+        labelled = denoiser.backbone.classes > 0 and request.guidance > 0
+        clock = GenerationClock(self.device)
+        calls = 0
+        start = time.perf_counter()
+
+        def batches() -> Iterator[Batch]:
+            nonlocal calls
+            for batch in clock.timed(generate(denoiser, request)):
+                calls = batch.calls
+                watch(batch)
+                yield batch.pixels, batch.labels if labelled else None, batch.index
+
+        generated = measure(batches(), self.extractor, self.device, self.metrics)
+        real = real_features(self.dataset, generated, self.extractor, self.device, self.metrics)
+        measured = figures(generated, self.reference, real, self.metrics, force=self.force)
+        total = time.perf_counter() - start
+        return Evaluated(
+            passport=passport,
+            figures=measured,
+            batch_size=request.batch_size,
+            network_calls=calls,
+            generation_took=clock.seconds,
+            measuring_took=total - clock.seconds,
+        )
+
+
+class GenerationClock:
+    """Adds up the seconds that a stream of batches takes to come, and not those of its consumer."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds = 0.0
+
+    def timed(self, batches: Iterator[Generated]) -> Iterator[Generated]:
+        """Pass the batches on."""
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            synchronize(self.device)
+            self.seconds += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+
+def balanced_count(held_out_labels: Tensor, classes: int) -> int:
+    """Return the most images that can be set against equally many held-out ones of the same classes."""
+    if classes == 0:
+        return len(held_out_labels)
+    return classes * int(held_out_labels.bincount(minlength=classes).min())

@@ -1,0 +1,129 @@
+"""An experiment: the configurations of all its parts, loaded, overridden, compared and built."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+import yaml
+
+from triptych.backbones import BACKBONES
+from triptych.backbones.backbone import BackboneConfig
+from triptych.data import DataConfig
+from triptych.data.dataset import Dataset
+from triptych.denoiser import Denoiser
+from triptych.diffusion import DiffusionConfig
+from triptych.diffusion.predictions import PREDICTIONS
+from triptych.diffusion.schedules import SCHEDULES
+from triptych.errors import UserError
+from triptych.generation import SamplingConfig
+from triptych.parsing import parse
+from triptych.random import MASK32
+from triptych.recipe_files import as_tokens, find_recipe, parse_recipe
+from triptych.training.config import RESUMABLE, TrainingConfig
+
+Sizes = TypeVar("Sizes", bound=BackboneConfig)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(Generic[Sizes]):
+    """Everything that a recipe can set."""
+
+    backbone: Sizes
+    """The network."""
+    name: str = ""
+    """Name of the run and of its folder."""
+    seed: int = 0
+    """Of the initial weights and of every draw; 0 to 2^32 - 1."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    conditional: bool = True
+    """Whether the network is told the class."""
+    data: DataConfig = field(default_factory=DataConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for values out of range."""
+        if not 0 <= self.seed <= MASK32:
+            raise UserError("--seed", f"{self.seed} is out of range", "choose 0 to 2^32 - 1")
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise UserError("--name", f"{self.name!r} is no folder name", "use letters, digits, - and _")
+
+    def fields(self) -> dict:
+        """Return all fields as plain nested values, as in `config.yaml` and in the record."""
+        return yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
+
+    def build(self, dataset: Dataset) -> Denoiser:
+        """Return a freshly initialised model for the images of `dataset`, on the CPU.
+
+        The weights are a function of the seed. Raises `UserError` where the sizes do not fit.
+        """
+        classes = len(dataset.class_names) if self.conditional else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            backbone = self.backbone.build(dataset.channels, dataset.image_size, classes)
+        return Denoiser(
+            backbone, SCHEDULES[self.diffusion.schedule](), PREDICTIONS[self.diffusion.prediction]
+        )
+
+
+def load_experiment(recipe: str, overrides: Sequence[str] = (), name: str | None = None) -> ExperimentConfig:
+    """Return the experiment of a recipe (a file, or the name of a packaged one) with fields overridden.
+
+    Args:
+        recipe: path of a YAML file, or a packaged recipe's name.
+        overrides: tokens such as `["--training.epochs", "5"]`.
+        name: of the run; None takes the recipe's.
+
+    Raises:
+        UserError: no such recipe, an unknown field, a value of the wrong type or out of range.
+    """
+    default_name, text = find_recipe(recipe)
+    fields = {"name": default_name} | parse_recipe(recipe, text)
+    named = [] if name is None else ["--name", name]
+    return parse_experiment([*as_tokens(fields), *overrides, *named], f"triptych train {recipe}")
+
+
+def parse_experiment(tokens: Sequence[str], command: str) -> ExperimentConfig:
+    """Return the experiment that `--a.b value` tokens describe; see `load_experiment` for errors."""
+    kind = _last_value(tokens, "--backbone.kind") or "unet"
+    if kind not in BACKBONES:
+        raise UserError(f"backbone.kind {kind}", "no such backbone", f"choose from {', '.join(BACKBONES)}")
+    generic: Any = ExperimentConfig  # a type argument that is known at run time only
+    return parse(generic[BACKBONES[kind]], tokens, command, flags=False)
+
+
+def changes(before: dict, after: dict, prefix: str = "") -> dict[str, tuple]:
+    """Return the fields in which two configurations differ: dotted name -> (before, after)."""
+    found: dict[str, tuple] = {}
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found |= changes(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found[prefix + name] = (old, new)
+    return found
+
+
+def may_change(field_name: str) -> bool:
+    """Whether a run may go on with this field (dotted name) changed."""
+    part, _, rest = field_name.partition(".")
+    return field_name == "device" or part == "sampling" or (part == "training" and rest in RESUMABLE)
+
+
+def _last_value(tokens: Sequence[str], flag: str) -> str | None:
+    values = [after for token, after in itertools.pairwise(tokens) if token == flag]
+    return values[-1] if values else None
+
+
+def _plain(value: object) -> object:
+    """Turn tuples into lists, which is what YAML and JSON give back."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,74 @@
+"""Recipes as files: where they lie, and their fields as command-line tokens. Imports no torch."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from triptych.errors import UserError
+
+
+def packaged_recipes() -> list[str]:
+    """Return the names of the recipes that come with the program."""
+    return sorted(
+        entry.name[:-5] for entry in files("triptych.recipes").iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def find_recipe(recipe: str) -> tuple[str, str]:
+    """Return the name and the text of a recipe given by file or by the name of a packaged one.
+
+    Raises:
+        UserError: there is neither, or the file cannot be read as text.
+    """
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+        try:
+            return path.stem, path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise UserError(
+                f"recipe {recipe}", str(reason).lower(), "give the path of a YAML file"
+            ) from error
+    if recipe not in packaged_recipes():
+        raise UserError(
+            f"recipe {recipe}",
+            "no packaged recipe of this name",
+            f"choose from {', '.join(packaged_recipes())}, or give the path of a .yaml file",
+        )
+    return recipe, (files("triptych.recipes") / f"{recipe}.yaml").read_text(encoding="utf-8")
+
+
+def parse_recipe(recipe: str, text: str) -> dict:
+    """Return the nested fields of a recipe's text.
+
+    Raises:
+        UserError: it is no YAML, or no mapping.
+    """
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        found = f"{place}{getattr(error, 'problem', None) or 'not YAML'}"
+        raise UserError(f"recipe {recipe}", found, "mend the file") from error
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"recipe {recipe}", f"it holds {type(fields).__name__}", "write it as `field: value` lines"
+        )
+    return fields
+
+
+def as_tokens(fields: dict, prefix: str = "--") -> list[str]:
+    """Flatten nested fields into `--a.b value` tokens, as they would be typed."""
+    tokens: list[str] = []
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            tokens += as_tokens(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            tokens += [f"{prefix}{name}", *map(str, value)]
+        else:
+            tokens += [f"{prefix}{name}", str(value)]
+    return tokens

@@ -1,0 +1,77 @@
+"""Where training stands, derived from the number of steps taken and from nothing else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from triptych.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Steps, epochs and what is due when, for `images` training images.
+
+    Batches cross the ends of epochs: an epoch ends with the step in which its last image is seen.
+    """
+
+    config: TrainingConfig
+    images: int
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        steps = self.end_of(self.config.epochs)
+        return steps if self.config.max_steps is None else min(steps, self.config.max_steps)
+
+    def end_of(self, epoch: int) -> int:
+        """Return the number of steps taken when epoch number `epoch`, from 1, has ended."""
+        return -(-epoch * self.images // self.config.batch_size)
+
+    def epoch(self, step: int) -> float:
+        """Return the epochs that lie behind after `step` steps, whole at the steps that end one."""
+        whole = self.whole_epochs(step)
+        return float(whole) if self.ends_epoch(step) else step * self.config.batch_size / self.images
+
+    def whole_epochs(self, step: int) -> int:
+        """Return the number of epochs that have ended after `step` steps."""
+        return step * self.config.batch_size // self.images
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether the step that was just taken, number `step` from 1, ended an epoch."""
+        return step > 0 and self.whole_epochs(step) > self.whole_epochs(step - 1)
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether a checkpoint is written after `step` steps."""
+        return step >= self.total_steps or self._passed_multiple(step, 0, self.config.checkpoint_every)
+
+    def preview_due(self, step: int) -> bool:
+        """Whether a preview is drawn after `step` steps."""
+        every, start = self.config.preview_every, self.config.preview_from
+        return every > 0 and self.whole_epochs(step) >= start and self._passed_multiple(step, start, every)
+
+    def _passed_multiple(self, step: int, start: int, every: int) -> bool:
+        """Whether the step passed the end of an epoch that is `start` plus a multiple of `every`."""
+        if step < 1:
+            return False
+        now, before = self.whole_epochs(step), self.whole_epochs(step - 1)
+        return (now - start) // every > (before - start) // every
+
+    def checkpoint_name(self, step: int) -> str:
+        """Return the folder name of a checkpoint after `step` steps."""
+        name = f"epoch-{self.whole_epochs(step):05d}"
+        return name if self.ends_epoch(step) else f"{name}-step-{step:08d}"
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of the step that follows `step` others.
+
+        Linear warm-up, reaching the peak in its last step, then half a cosine to zero
+        (arXiv 1608.03983, equation 5, without restarts) or the peak.
+        """
+        warmup = round(self.config.warmup_epochs * self.images / self.config.batch_size)
+        if step < warmup:
+            return self.config.learning_rate * (step + 1) / warmup
+        if self.config.learning_rate_schedule == "constant":
+            return self.config.learning_rate
+        done = (step - warmup) / max(1, self.total_steps - warmup)
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

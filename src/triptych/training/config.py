@@ -1,0 +1,113 @@
+"""Everything about training that a recipe can set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from triptych.errors import UserError
+from triptych.sampling import SamplerConfig, named_sampler
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how fast, and what is kept and drawn on the way."""
+
+    epochs: int = 100
+    """Passes over the training images."""
+    max_steps: int | None = None
+    """Optimiser steps after which training ends even if epochs are left; None: no limit."""
+    batch_size: int = 128
+    """Images per optimiser step, over all processes together."""
+    learning_rate: float = 2e-4
+    """Peak learning rate of AdamW."""
+    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up: half a cosine down to zero, or the peak throughout."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from zero."""
+    beta1: float = 0.9
+    """AdamW's decay of the gradient's running mean."""
+    beta2: float = 0.999
+    """AdamW's decay of the gradient's running square."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    clip_norm: float = 1.0
+    """Gradients of a larger norm are scaled down to it; 0: never."""
+    label_drop: float = 0.1
+    """Probability with which a label is replaced by the null class, for classifier-free guidance."""
+    ema_half_life: float = 500_000
+    """Half-life of the moving average of the weights, in images seen; 0: no averaging."""
+    ema_warmup: float = 0.05
+    """The half-life is at most this share of the images seen so far, so that the start is forgotten."""
+    held_out_count: int = 1024
+    """Fixed (image, noise, level) triples on which the held-out error is measured at each checkpoint."""
+    checkpoint_every: int = 50
+    """Epochs between checkpoints; the last step is always saved."""
+    keep_full: int = 2
+    """Newest checkpoints that keep all that a resume needs; older ones keep their EMA weights only."""
+    keep_every: int | None = None
+    """Of the older checkpoints, only those whose epoch is a multiple of this are kept; None: all."""
+    preview_from: int = 0
+    """First epoch after which a preview is drawn."""
+    preview_every: int = 50
+    """Epochs between previews; 0: none."""
+    preview_count: int = 16
+    """Images of a preview."""
+    preview_guidance: float = 1.0
+    """Guidance scale of the previews: 0 unconditional, 1 plain conditional, above 1 guided."""
+    preview_sampler: str = "ddim:50"
+    """Sampler and steps of the previews."""
+    preview_classes: tuple[int, ...] = ()
+    """Classes of the previews, in turn; none given: all of them."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for values out of range."""
+        positive = ("batch_size", "learning_rate", "held_out_count", "checkpoint_every", "preview_count")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise _out_of_range(name, getattr(self, name), "choose more than 0")
+        for name in ("epochs", "keep_full", "max_steps", "keep_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise _out_of_range(name, value, "choose at least 1")
+        for name in (
+            "warmup_epochs",
+            "weight_decay",
+            "clip_norm",
+            "ema_half_life",
+            "preview_from",
+            "preview_every",
+            "preview_guidance",
+        ):
+            if not getattr(self, name) >= 0:
+                raise _out_of_range(name, getattr(self, name), "choose 0 or more")
+        for name in ("label_drop", "beta1", "beta2", "ema_warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise _out_of_range(name, getattr(self, name), "choose 0 <= value < 1")
+        named_sampler(self.preview_sampler)
+
+    def sampler(self) -> SamplerConfig:
+        """Return the previews' sampler."""
+        return named_sampler(self.preview_sampler)
+
+
+RESUMABLE = frozenset(
+    {
+        "epochs",
+        "max_steps",
+        "checkpoint_every",
+        "keep_full",
+        "keep_every",
+        "preview_from",
+        "preview_every",
+        "preview_count",
+        "preview_guidance",
+        "preview_sampler",
+        "preview_classes",
+    }
+)
+"""The fields that may change when a run is resumed; the schedule is recomputed for the new length."""
+
+
+def _out_of_range(name: str, value: object, remedy: str) -> UserError:
+    return UserError(f"--training.{name.replace('_', '-')}", f"{value} is out of range", remedy)

@@ -1,0 +1,46 @@
+"""Pictures drawn during training, always of the same noise, so that progress can be seen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from triptych.denoiser import Denoiser
+from triptych.generation import Request, generate
+from triptych.record.pictures import grid, save_png
+from triptych.training.config import TrainingConfig
+
+COLUMNS = 8
+MOST_COLUMNS = 10
+"""Up to so many classes stand in one row each, named above it."""
+
+
+def preview_request(config: TrainingConfig, seed: int, conditional: bool) -> Request:
+    """Return which images a preview shows; an unconditional model has guidance scale 0."""
+    return Request(
+        count=config.preview_count,
+        guidance=config.preview_guidance if conditional else 0.0,
+        sampler=config.sampler(),
+        seed=seed,
+        batch_size=config.preview_count,
+        classes=config.preview_classes or None,
+    )
+
+
+def draw_preview(
+    denoiser: Denoiser, config: TrainingConfig, seed: int, class_names: tuple[str, ...], path: Path
+) -> float:
+    """Draw a preview into `path` and return the seconds that sampling took."""
+    conditional = denoiser.backbone.classes > 0
+    request = preview_request(config, seed, conditional)
+    start = time.perf_counter()
+    (batch,) = generate(denoiser, request)
+    pixels = batch.pixels.cpu()
+    took = time.perf_counter() - start
+    # Classes come in turn: a row as long as the turn shows each class in a column of its own.
+    turn = request.classes or tuple(range(len(class_names)))
+    by_class = conditional and len(turn) <= MOST_COLUMNS
+    names = [class_names[label] for label in turn[: config.preview_count]] if by_class else []
+    columns = len(turn) if by_class else COLUMNS
+    save_png(grid(pixels, columns, column_labels=names, caption=f"{path.stem}, {request.caption}"), path)
+    return took
