@@ -64,6 +64,9 @@ class FrechetDistance(Metric):
     Biased upward for few images, the more the more features there are: figures of different numbers
     of images are not comparable. With no more images than features the covariance is singular, and
     the figure is refused unless forced.
+
+    The spread errs on the safe side near zero, where a distance is mostly that bias: for real digits the
+    jackknife says 0.07 where repeated draws of 360 scatter by 0.05, for draws of 100 it says twice too much.
     """
 
     better = "lower"

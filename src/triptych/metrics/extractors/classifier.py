@@ -69,7 +69,7 @@ class Classifier(nn.Module):
     The features are the last hidden layer before its activation, each shifted and scaled to mean 0 and
     standard deviation 1 over the training images. A layer's own scale is arbitrary and changes from one
     training to the next; in units of training standard deviations a Fréchet distance means the same for
-    any seed (held-out digits agree to a tenth): 0 for equal statistics, D for images that all have the
+    any seed (held-out digits read 0.26 to 0.31 over five): 0 for equal statistics, D for images that all have the
     features of the mean image. They are not whitened further, because that would make the many
     directions in which the classes hardly differ count as much as the few in which they do.
     """
@@ -186,8 +186,10 @@ def train_classifier(
 
 def _trunk(channels: int, height: int, width: int, recipe: ClassifierRecipe) -> nn.Sequential:
     """Build the convolutions: halve the side until it is at most 4, average to half of that, project."""
-    layers: list[nn.Module] = [nn.Conv2d(channels, recipe.width // 2, 3, padding=1), nn.SiLU()]
-    inputs = recipe.width // 2
+    inputs, stride = recipe.width // 2, 1
+    if max(height, width) > 16:  # where the first layers at full size would take most of the time
+        stride, height, width = 2, -(-height // 2), -(-width // 2)
+    layers: list[nn.Module] = [nn.Conv2d(channels, inputs, 3, stride, padding=1), nn.SiLU()]
     while max(height, width) > 4:
         for stride in (2, 1):
             layers += [nn.Conv2d(inputs, recipe.width, 3, stride, padding=1)]
