@@ -68,10 +68,10 @@ class Classifier(nn.Module):
 
     The features are the last hidden layer before its activation, each shifted and scaled to mean 0 and
     standard deviation 1 over the training images. A layer's own scale is arbitrary and changes from one
-    training to the next; in units of training standard deviations a Fréchet distance means the same for
-    any seed (held-out digits read 0.26 to 0.31 over five): 0 for equal statistics, D for images that all have the
-    features of the mean image. They are not whitened further, because that would make the many
-    directions in which the classes hardly differ count as much as the few in which they do.
+    training to the next; in units of training standard deviations a Fréchet distance is 0 for equal
+    statistics, D for images that all have the features of the mean image, and nearly the same for any
+    seed (held-out digits read 0.26 to 0.31 over five). They are not whitened further, because that would
+    make the many directions in which the classes hardly differ count as much as the few in which they do.
     """
 
     name = "classifier"
