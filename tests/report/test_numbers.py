@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.report.numbers import count, duration, figure, millions, moment, plain, scientific
+from triptych.report.numbers import count, duration, figure, millions, moment, plain, scientific, version
 
 
 def seconds_of(text: str) -> float:
@@ -81,6 +81,11 @@ def test_learning_rates(value, text):
 )
 def test_plain_numbers(value, text):
     assert plain(value) == text
+
+
+def test_commits_are_cut_and_versions_are_not():
+    assert version("commit", "0123456789abcdef0123+changes") == "0123456789ab+changes"
+    assert version("platform", "Linux-6.18.44-x86_64") == "Linux-6.18.44-x86_64"
 
 
 def test_counts_parameters_and_moments():

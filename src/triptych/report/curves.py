@@ -61,6 +61,7 @@ def _quieten(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=10, loc="left", color="#333333")
     axes.set_xlabel("epoch", fontsize=9, color=QUIET)
     axes.tick_params(which="both", labelsize=8, colors=QUIET)
-    axes.grid(axis="y", lw=0.5, color="#e6e6e6")
+    axes.grid(axis="y", which="both", lw=0.5, color="#e6e6e6")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#bbbbbb")

@@ -120,7 +120,10 @@ def _description(row: Row, rows: Sequence[Row], across_models: bool, words: Lang
         words("clip"): lambda p: words("yes") if p.clip else words("no"),
         words("seed"): lambda p: str(p.seed),
         words("hardware"): lambda p: device(p.device, words),
-        **{key: lambda p, key=key: p.versions.get(key, NONE)[:DIGEST] for key in _version_keys(rows)},
+        **{
+            key: lambda p, key=key: numbers.version(key, p.versions.get(key, NONE))
+            for key in _version_keys(rows)
+        },
     }
     for title, text in optional.items():
         if len({text(other.passport) for other in rows}) > 1:

@@ -58,6 +58,12 @@ def millions(value: int) -> str:
     return f"{value / 1e3:.0f}k" if value >= 1000 else str(value)
 
 
+def version(key: str, value: str) -> str:
+    """Return a version as it is, a commit cut to 12 digits with its mark of uncommitted changes kept."""
+    commit, plus, changes = value.partition("+")
+    return commit[:12] + plus + changes if key == "commit" else value
+
+
 def moment(seconds: float) -> str:
     """Return a Unix time as `2025-12-22 10:35:00`, in UTC, so that it is the same wherever it is written."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -26,11 +26,11 @@ def provenance(run: Run, words: Language) -> list[Block]:
 def _environment(run: Run, words: Language) -> str:
     """Return the versions of the start, and what later attempts had otherwise."""
     first = run.started.versions
-    stories = {key: [value] for key, value in first.items()}
+    stories = {key: [numbers.version(key, value)] for key, value in first.items()}
     for event in run.history.events:
         if isinstance(event.data, Resumed):
             for key, value in event.data.versions.items():
-                stories.setdefault(key, []).append(value)
+                stories.setdefault(key, []).append(numbers.version(key, value))
     return words("comma").join(f"{key} {' → '.join(distinct(values))}" for key, values in stories.items())
 
 

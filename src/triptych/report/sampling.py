@@ -13,7 +13,7 @@ from triptych.report.training import device, sampler_name
 
 SIDE_BY_SIDE = {1: 480, 2: 380, 3: 260}
 """Width in pixels of pictures that stand alone, in pairs, and in threes."""
-GIF_WIDTH = 480
+GIF_WIDTH = 640
 
 
 def samples(run: Run) -> list[Event[Sampled]]:
@@ -85,7 +85,7 @@ def previews(run: Run, words: Language) -> list[Block]:
     drawn = run.history.of_kind(Previewed)
     if not drawn:
         return []
-    chosen = [drawn[i] for i in sorted({0, len(drawn) // 2, len(drawn) - 1})]
+    chosen = [drawn[i] for i in sorted({0, (len(drawn) - 1) // 2, len(drawn) - 1})]
     pictures = [
         Picture(
             run.picture(event.data.picture), words("epoch_caption", epoch=numbers.plain(event.data.epoch))
