@@ -7,10 +7,11 @@ from pathlib import Path
 
 from environment import ROOT, Environment
 
-RUN = "digits-unet"
+RECIPE = "digits-unet"
+RUN = f"runs/{RECIPE}"
 
 STEPS = [
-    f"train {RUN}",
+    f"train {RECIPE}",
     f"sample {RUN} --sampler ddim:50 --guidance 1.5 --per-class 8 --seed 0 --gif",
     f"evaluate {RUN} --guidance 1 1.5 3",
     f"report {RUN}",
@@ -34,7 +35,7 @@ def main(environment: Environment) -> int:
 
 def _results() -> list[tuple[str, Path]]:
     results = [("the experiment record", ROOT / "EXPERIMENTS.md")]
-    samples = ROOT / "runs" / RUN / "samples"
+    samples = ROOT / RUN / "samples"
     for what, pattern in [("samples, one row per class", "*.png"), ("the same, being drawn", "*.gif")]:
         pictures = sorted(samples.rglob(pattern), key=lambda path: path.stat().st_mtime)
         results += [(what, path) for path in pictures[-1:]]
