@@ -12,8 +12,8 @@ RUN = f"runs/{RECIPE}"
 
 STEPS = [
     f"train {RECIPE}",
-    f"sample {RUN} --sampler ddim:50 --guidance 1.5 --per-class 8 --seed 0 --gif",
-    f"evaluate {RUN} --guidance 1 1.5 3",
+    f"sample {RUN} --sampler ddim:50 --guidance 1.25 --per-class 8 --seed 0 --gif",
+    f"evaluate {RUN} --guidance 1 1.25 2",
     f"report {RUN}",
 ]
 """Each step is one `triptych` command, and can be given again: training that is done is not repeated."""

@@ -18,7 +18,7 @@ from triptych.denoiser import Denoiser, GuidedDenoiser
 from triptych.diffusion.noise_level import along
 from triptych.errors import UserError
 from triptych.images import to_pixels
-from triptych.random import Stream, normal
+from triptych.random import MASK32, Stream, normal
 from triptych.sampling import SamplerConfig, named_sampler
 from triptych.sampling.sampler import Step, sample
 
@@ -87,8 +87,10 @@ class Request:
             )
         if self.count < 1 or self.batch_size < 1:
             raise UserError(
-                f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for more"
+                f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for at least 1"
             )
+        if not 0 <= self.seed <= MASK32:
+            raise UserError(f"seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
 
     def labels(self, index: Tensor, classes: int) -> Tensor | None:
         """Return the class of each image, int64 like `index`, or None for an unconditional model."""

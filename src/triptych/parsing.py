@@ -14,7 +14,8 @@ from triptych.errors import UserError
 
 T = TypeVar("T")
 
-FRAME = re.compile(r"[─-╿]+")
+FRAME = re.compile(r"[─-╿]{2,}|[-+=]{4,}")
+"""Lines and corners of the box that the parser draws around its messages, also where it lacks Unicode."""
 
 
 def parse(kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = True) -> T:
@@ -45,19 +46,20 @@ def parse(kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = T
 
 
 def _as_user_error(box: str, command: str) -> UserError:
-    """Turn the parser's framed message into one line: what is wrong, then what was perhaps meant."""
-    lines = [re.sub(r"^│ ?| *│$", "", line) for line in box.splitlines()]
-    titled = [FRAME.sub("", lines[0]).strip()] if lines else []
+    """Turn the parser's framed message into one line: what is wrong, then what was perhaps meant.
+
+    The first line is a title; lines of frame part the message from suggestions and a hint to the help.
+    """
     parts: list[list[str]] = [[]]
-    for line in lines[1:]:
-        if FRAME.search(line):
+    for line in box.splitlines()[1:]:
+        text = re.sub(r"^[│|]|[│|]$", "", line).strip()
+        if FRAME.search(text):
             parts.append([])
-        elif line.strip():
-            parts[-1].append(line.strip())
-    found = " ".join(parts[0]) or " ".join(titled) or "cannot be understood"
-    meant = [line for part in parts[1:] for line in part if line.startswith("--")]
-    meant = [line for line in meant if "--help" not in line]
-    remedy = (
-        f"perhaps you meant {meant[0]}" if meant and "Unrecognized" in found else f"see `{command} --help`"
-    )
-    return UserError(command, found[:1].lower() + found[1:].rstrip("."), remedy)
+        elif text:
+            parts[-1].append(text)
+    message, *hints = [part for part in parts if part] or [["it cannot be understood"]]
+    found = " ".join(message).rstrip(".")
+    meant = [text for part in hints for text in part if text.startswith("--") and "--help" not in text]
+    unknown = "unrecognized" in found.lower()
+    remedy = f"perhaps you meant {meant[0]}" if meant and unknown else f"see `{command} --help`"
+    return UserError(command, found[:1].lower() + found[1:], remedy)

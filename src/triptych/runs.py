@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from triptych.checkpoints.find import resolve
 from triptych.checkpoints.manifest import BrokenCheckpoint
@@ -16,9 +18,13 @@ from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
 from triptych.devices import select_device
 from triptych.errors import UserError
+from triptych.evaluation.judge import Judge
 from triptych.experiment import ExperimentConfig, parse_experiment
+from triptych.generation import Request, generate
 from triptych.recipe_files import as_tokens, parse_recipe
+from triptych.record.events import Evaluated
 from triptych.record.record import Record
+from triptych.sampling import SamplerConfig, named_sampler
 
 CONFIG = "config.yaml"
 
@@ -44,6 +50,11 @@ class Model:
     step: int
     attempt: int
     weights: Weights
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it computes on."""
+        return next(self.denoiser.parameters()).device
 
 
 class Run:
@@ -107,7 +118,65 @@ class Run:
             denoiser, path.name, float(state["epoch"]), int(state["step"]), int(state["attempt"]), weights
         )
 
+    def request(
+        self,
+        model: Model,
+        *,
+        count: int | None = None,
+        guidance: float | None = None,
+        sampler: SamplerConfig | str | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        classes: Sequence[int] = (),
+    ) -> Request:
+        """Return a request to `model`, with the recipe's defaults for all that is None.
 
-def device_of(model: Model) -> torch.device:
-    """Return the device that a model computes on."""
-    return next(model.denoiser.parameters()).device
+        Args:
+            model: of this run.
+            count: images in all; None for the recipe's number of each class.
+            guidance: scale; 0 unconditional, 1 plain conditional, above 1 guided.
+            sampler: such as `ddim:50`, or a sampler with its options.
+            seed: of all noise.
+            batch_size: images drawn at a time; changes no noise.
+            classes: numbers of the classes to draw, in turn; none given: all.
+
+        Raises:
+            UserError: the model cannot answer it.
+        """
+        defaults = self.experiment.sampling
+        conditional = model.denoiser.backbone.classes > 0
+        if guidance is None:
+            guidance = defaults.guidance if conditional else 0.0
+        if sampler is None or isinstance(sampler, str):
+            sampler = named_sampler(sampler or defaults.sampler)
+        request = Request(
+            count=defaults.per_class * len(classes or self.dataset.class_names) if count is None else count,
+            guidance=guidance,
+            sampler=sampler,
+            seed=seed,
+            batch_size=defaults.batch_size if batch_size is None else batch_size,
+            classes=tuple(classes) or None,
+        )
+        request.check(model.denoiser.backbone.classes)
+        return request
+
+    def sample(self, model: Model, request: Request) -> tuple[Tensor, Tensor]:
+        """Return images, uint8 [N, C, H, W], and the classes asked for, int64 [N], both on the host."""
+        batches = list(generate(model.denoiser, request))
+        pixels = torch.cat([batch.pixels.cpu() for batch in batches])
+        return pixels, torch.cat([batch.labels.cpu() for batch in batches])
+
+    def evaluate(self, model: Model, request: Request, judge: Judge | None = None) -> Evaluated:
+        """Return the figures of a request's images beside those of real ones; nothing is recorded.
+
+        Args:
+            model: of this run.
+            request: which images.
+            judge: to be used again for further rows; None makes one.
+
+        Raises:
+            UserError: the request asks for fewer images than a metric needs.
+        """
+        judge = judge or Judge(self.dataset, model.device)
+        passport = judge.passport(request, model.checkpoint, model.epoch, model.weights)
+        return judge.row(model.denoiser, request, passport)

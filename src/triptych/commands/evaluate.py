@@ -71,9 +71,9 @@ def run(tokens: Sequence[str]) -> int:
     models = [opened.model(name, weights, options.device) for name in dict.fromkeys(options.checkpoint)]
     # Everything is checked before the first image is drawn: a typing error must not cost an hour.
     requests = make_requests(opened, models[0], options)
-    device = next(models[0].denoiser.parameters()).device
-    judge = Judge(opened.dataset, device, force=options.force)
-    say(options, f"{len(models) * len(requests)} rows of {requests[0].count} images, {device}")
+    judge = Judge(opened.dataset, models[0].device, force=options.force)
+    count = len(models) * len(requests)
+    say(options, f"{count} row{'s' if count > 1 else ''} of {requests[0].count} images")
     rows = []
     for model, request in itertools.product(models, requests):
         row = measured_row(opened, judge, model, request, options)
@@ -90,24 +90,22 @@ def run(tokens: Sequence[str]) -> int:
 def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[Request]:
     """Return one request for every sampler and scale, in the order given."""
     from triptych.evaluation.judge import balanced_count
-    from triptych.generation import Request
 
-    defaults = opened.experiment.sampling
-    classes = model.denoiser.backbone.classes
-    scales = options.guidance or ((defaults.guidance,) if classes else (0.0,))
-    samplers = options.sampler or (defaults.sampler,)
-    count = (
-        balanced_count(opened.dataset.held_out.labels, classes) if options.count is None else options.count
-    )
-    batch_size = defaults.batch_size if options.batch_size is None else options.batch_size
-    requests = [
-        Request(count, scale, chosen_sampler(spec, options.details), options.seed, batch_size)
-        for spec in dict.fromkeys(samplers)
-        for scale in dict.fromkeys(scales)
+    count = options.count
+    if count is None:
+        count = balanced_count(opened.dataset.held_out.labels, model.denoiser.backbone.classes)
+    return [
+        opened.request(
+            model,
+            count=count,
+            guidance=scale,
+            sampler=chosen_sampler(spec, options.details),
+            seed=options.seed,
+            batch_size=options.batch_size,
+        )
+        for spec in dict.fromkeys(options.sampler or (opened.experiment.sampling.sampler,))
+        for scale in dict.fromkeys(options.guidance or (None,))
     ]
-    for request in requests:
-        request.check(classes)
-    return requests
 
 
 def measured_row(

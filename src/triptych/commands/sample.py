@@ -69,13 +69,15 @@ def run(tokens: Sequence[str]) -> int:
     if options.count is not None and options.per_class is not None:
         raise UserError("--count and --per-class", "both given", "give one of them")
 
-    from triptych.commands.sample_pictures import draw  # loads torch
+    from triptych.commands.sample_pictures import Pictures, draw  # loads torch
     from triptych.runs import Run
 
     opened = Run(options.run)
     model = opened.model(options.checkpoint, "raw" if options.raw else "ema", options.device)
     request = make_request(opened, model, options)
-    written = draw(opened, model, request, options)
+    by_class = options.count is None and model.denoiser.backbone.classes > 0
+    pictures = Pictures(by_class, options.gif, options.singles, options.out)
+    written = draw(opened, model, request, pictures, silent=options.quiet or options.json)
     if options.json:
         json.dump(asdict(written), sys.stdout, indent=1)
         print()
@@ -88,28 +90,21 @@ def run(tokens: Sequence[str]) -> int:
 
 def make_request(opened: Run, model: Model, options: SampleOptions) -> Request:
     """Return the request that the options make of this model, with the recipe's defaults."""
-    from triptych.generation import Request
-
     defaults = opened.experiment.sampling
     names = opened.dataset.class_names
-    conditional = model.denoiser.backbone.classes > 0
-    classes = tuple(class_number(name, names) for name in options.classes)
-    if (options.per_class is not None or classes) and not conditional:
+    if (options.per_class is not None or options.classes) and model.denoiser.backbone.classes == 0:
         raise UserError("--per-class and --classes", "the model is unconditional", "use --count")
+    classes = [class_number(name, names) for name in options.classes]
     per_class = defaults.per_class if options.per_class is None else options.per_class
-    turn = len(classes or names)
-    request = Request(
-        count=per_class * turn if options.count is None else options.count,
-        guidance=(defaults.guidance if conditional else 0.0)
-        if options.guidance is None
-        else options.guidance,
+    return opened.request(
+        model,
+        count=per_class * len(classes or names) if options.count is None else options.count,
+        guidance=options.guidance,
         sampler=chosen_sampler(options.sampler or defaults.sampler, options.details),
         seed=options.seed,
-        batch_size=defaults.batch_size if options.batch_size is None else options.batch_size,
-        classes=classes or None,
+        batch_size=options.batch_size,
+        classes=classes,
     )
-    request.check(model.denoiser.backbone.classes)
-    return request
 
 
 def class_number(name: str, names: Sequence[str]) -> int:

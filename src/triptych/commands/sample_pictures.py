@@ -14,18 +14,29 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from triptych.commands.sample import SampleOptions
 from triptych.generation import Request, generate
 from triptych.record.animation import Film
 from triptych.record.environment import describe_device
 from triptych.record.events import Sampled
 from triptych.record.pictures import class_grid, grid, save_png
-from triptych.runs import Model, Run, device_of
+from triptych.runs import Model, Run
 
 FILM_TURNS = 2
 """A GIF shows so many images of each class where classes are few, so that it stays small."""
 FILM_CLASSES = 10
 FILM_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which pictures to write, and where."""
+
+    by_class: bool
+    """One named row for each class, or else all images in one nearly square grid."""
+    gif: bool
+    singles: bool
+    out: Path | None
+    """Folder; None: one under the run's samples/ whose name tells what was drawn."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +61,26 @@ class Drawn:
     seconds: float
 
 
-def draw(run: Run, model: Model, request: Request, options: SampleOptions) -> Written:
-    """Draw the images of `request`, write the pictures that `options` ask for, and record it."""
-    folder = options.out or run.folder / "samples" / folder_name(model, request)
+def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent: bool) -> Written:
+    """Draw the images of `request`, write the pictures that are wanted, and record it."""
+    folder = pictures.out or run.folder / "samples" / folder_name(model, request)
     names = run.dataset.class_names
     turn = len(request.classes or names)
     named_columns = turn if turn <= FILM_CLASSES else None
     film = None
-    if options.gif:
+    if pictures.gif:
         film = Film(request.sampler.steps + 1, images=FILM_TURNS * turn if named_columns else FILM_IMAGES)
-    drawn = draw_images(model, request, film, silent=options.quiet or options.json)
+    drawn = draw_images(model, request, film, silent=silent)
 
     title = f"{run.experiment.name}, {model.checkpoint}, {request.caption}"
-    by_class = options.count is None and model.denoiser.backbone.classes > 0
-    if by_class:
+    if pictures.by_class:
         picture = class_grid(drawn.pixels, drawn.labels, names, caption=title)
     else:
         picture = grid(drawn.pixels, caption=title)
     save_png(picture, folder / "grid.png")
     if film is not None:
         film.save(folder / "denoising.gif", title=title, columns=named_columns)
-    if options.singles:
+    if pictures.singles:
         write_singles(drawn, names, folder / "images")
     sampled = Sampled(
         epoch=model.epoch,
@@ -81,18 +91,18 @@ def draw(run: Run, model: Model, request: Request, options: SampleOptions) -> Wr
         clip=request.sampler.clip,
         seed=request.seed,
         count=request.count,
-        per_class=request.count // turn if by_class else None,
+        per_class=request.count // turn if pictures.by_class else None,
         grid=relative(folder / "grid.png", run.folder),
         gif=relative(folder / "denoising.gif", run.folder) if film else None,
         network_calls=drawn.calls,
         took=drawn.seconds,
-        device=describe_device(device_of(model)),
+        device=describe_device(model.device),
     )
     run.record.append(sampled, model.step, model.attempt)
     return Written(
         grid=str(folder / "grid.png"),
         gif=str(folder / "denoising.gif") if film else None,
-        singles=str(folder / "images") if options.singles else None,
+        singles=str(folder / "images") if pictures.singles else None,
         count=request.count,
         network_calls=drawn.calls,
         seconds=drawn.seconds,

@@ -56,10 +56,13 @@ def run(tokens: Sequence[str]) -> int:
         parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
 
     from triptych.commands.training_session import train_run  # loads torch
+    from triptych.experiment import load_experiment
 
+    # All recipes are read before the first one trains: a mistake in the last must not cost a night.
+    experiments = [load_experiment(recipe, overrides, options.name) for recipe in options.recipes]
     outcomes = []
-    for recipe in options.recipes:
-        outcome = train_run(recipe, overrides, options)
+    for experiment in experiments:
+        outcome = train_run(experiment, options.runs, max_minutes=options.max_minutes, quiet=options.quiet)
         outcomes.append(outcome)
         if outcome["stopped"]:
             break

@@ -8,13 +8,12 @@ from pathlib import Path
 import yaml
 
 from triptych.checkpoints.lock import lock
-from triptych.commands.train import TrainOptions
 from triptych.commands.training_console import TrainingConsole
 from triptych.data.dataset import Dataset
 from triptych.devices import select_device
 from triptych.diffusion.objectives import OBJECTIVES
 from triptych.errors import UserError
-from triptych.experiment import ExperimentConfig, changes, load_experiment, may_change
+from triptych.experiment import ExperimentConfig, changes, may_change
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import DataSummary, Device, Resumed, Started
 from triptych.record.record import FILE_NAME, Record
@@ -26,17 +25,24 @@ from triptych.training.stop import StopRequest
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
 
 
-def train_run(recipe: str, overrides: list[str], options: TrainOptions) -> dict:
-    """Train one recipe to its end or to a stop; return what happened, as plain values.
+def train_run(
+    experiment: ExperimentConfig, runs: Path, *, max_minutes: float | None = None, quiet: bool = False
+) -> dict:
+    """Train one experiment to its end or to a stop; return what happened, as plain values.
+
+    Args:
+        experiment: what to train.
+        runs: the folder in which its run's folder lies or is made.
+        max_minutes: stop, after saving, when this much time has passed.
+        quiet: print nothing.
 
     Raises:
-        UserError: the recipe, its overrides, the folder or its checkpoints do not allow it.
+        UserError: the folder or its checkpoints do not allow it.
     """
-    experiment = load_experiment(recipe, overrides, options.name)
-    folder = options.runs / experiment.name
+    folder = runs / experiment.name
     changed = changes_since(folder, experiment)
-    with lock(folder), StopRequest(options.max_minutes) as stop:
-        console = TrainingConsole(experiment.name, quiet=options.quiet)
+    with lock(folder), StopRequest(max_minutes) as stop:
+        console = TrainingConsole(experiment.name, quiet=quiet)
         training = open_training(folder, experiment, changed, console)
         stopped = None
         if training is None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-import triptych
 from triptych.devices import device_count, device_name
 from triptych.record.events import Device
 
@@ -41,7 +40,7 @@ def _installed(package: str) -> str:
 
 def _commit() -> str | None:
     """Return the commit of the checkout that the program runs from, `+changes` if it was edited since."""
-    checkout = Path(triptych.__file__).parents[2]
+    checkout = Path(__file__).parents[3]
     if not (checkout / ".git").exists():
         return None
     try:

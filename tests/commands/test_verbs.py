@@ -1,0 +1,136 @@
+"""Sampling, evaluating and reporting a real run through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from training.tiny import train
+
+from triptych.cli import main
+from triptych.record.events import Evaluated, Sampled
+from triptych.record.record import Record
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    assert train(folder) == 0
+    assert train(folder, "--conditional", "False", name="free") == 0
+    return folder
+
+
+def answer(capsys, *tokens):
+    """Run a verb with --json and return what it printed."""
+    capsys.readouterr()
+    assert main([*map(str, tokens), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def events(folder, payload):
+    return [event.data for event in Record.of_run(folder).history().of_kind(payload)]
+
+
+def test_training_outcome_as_json(runs, capsys):
+    told = answer(
+        capsys,
+        "train",
+        "digits-unet",
+        "--runs",
+        runs / "more",
+        "--training.max-steps",
+        "1",
+        "--training.preview-count",
+        "1",
+        "--training.held-out-count",
+        "1",
+    )
+    assert told == [{"run": str(runs / "more" / "digits-unet"), "stopped": None}]
+
+
+def test_class_grid_singles_and_gif(runs, capsys):
+    run = runs / "tiny"
+    told = answer(
+        capsys,
+        "sample",
+        run,
+        "--sampler",
+        "ddim:4",
+        "--guidance",
+        "2",
+        "--per-class",
+        "3",
+        "--singles",
+        "--gif",
+    )
+    assert told["count"] == 30
+    assert told["network_calls"] == 8
+    singles = sorted((run / "samples").rglob("images/*.png"))
+    assert [path.stem for path in singles[:11]] == [f"{j:05d}-{j % 10}" for j in range(11)]
+    assert {pixels(path).shape for path in singles} == {(8, 8)}
+    with Image.open(told["gif"]) as film:
+        assert film.n_frames == 5
+    (sampled,) = events(run, Sampled)
+    assert (sampled.sampler, sampled.guidance, sampled.per_class) == ("ddim:4", 2.0, 3)
+    assert (run / sampled.grid).exists()
+    assert (run / sampled.gif).exists()
+
+
+def test_images_depend_on_seed_and_number_alone(runs, capsys, tmp_path):
+    """The same image whatever the batch size and however many others are drawn."""
+
+    def images(*options):
+        out = tmp_path / "-".join(options)
+        answer(capsys, "sample", runs / "tiny", "--sampler", "ddpm:4", "--out", out, "--singles", *options)
+        paths = sorted((out / "images").iterdir())
+        return np.stack([pixels(path) for path in paths]).astype(int)
+
+    many, few = images("--count", "23"), images("--count", "7", "--batch-size", "3")
+    # Another batch size may round differently, and a pixel may fall on the other side of a half.
+    assert np.abs(many[:7] - few).max() <= 1
+    assert np.abs(many - images("--count", "23", "--seed", "1")).max() > 50
+
+
+def test_unconditional_run(runs, capsys):
+    told = answer(capsys, "sample", runs / "free", "--count", "5", "--sampler", "ddim:3")
+    assert told["network_calls"] == 3
+    (row,) = answer(capsys, "evaluate", runs / "free", "--sampler", "ddim:2", "--count", "80")
+    assert {figure["metric"] for figure in row["figures"]} == {"fd_classifier", "diversity_classifier"}
+
+
+def test_evaluation_rows_and_their_reuse(runs, capsys):
+    run = runs / "tiny"
+    ask = ("evaluate", run, "--checkpoint", "epoch-2", "last", "--guidance", "1", "2", "--sampler", "ddim:2")
+    rows = answer(capsys, *ask)
+    assert [(r["passport"]["checkpoint"], r["passport"]["guidance"]) for r in rows] == [
+        ("epoch-00002", 1.0),
+        ("epoch-00002", 2.0),
+        ("epoch-00006", 1.0),
+        ("epoch-00006", 2.0),
+    ]
+    for row in rows:
+        assert row["passport"]["count"] == 340
+        figures = {figure["metric"]: figure for figure in row["figures"]}
+        assert figures["fd_classifier"]["estimate"] > figures["fd_classifier"]["real"]
+        assert len(figures["classifier_accuracy"]["per_class"]) == 10
+    assert answer(capsys, *ask) == rows  # from the record
+    assert len(events(run, Evaluated)) == 4
+    answer(capsys, *ask[:2], "--guidance", "1", "--sampler", "ddim:2", "--again")
+    assert len(events(run, Evaluated)) == 5
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_report_shows_what_was_done(runs, language, tmp_path, capsys):
+    out = tmp_path / "record.md"
+    assert main(["report", str(runs / "tiny"), "--out", str(out), "--language", language]) == 0
+    text = out.read_text()
+    assert "tiny" in text
+    assert "UNet" in text
+    first = text
+    assert main(["report", str(runs / "tiny"), "--out", str(out), "--language", language]) == 0
+    assert out.read_text() == first

@@ -1,0 +1,171 @@
+"""The command line: quick answers without torch, one line for every mistake."""
+
+import subprocess
+import sys
+
+import pytest
+from training.tiny import train
+
+from triptych.cli import main
+
+WITHOUT_TORCH = (
+    "import sys; from triptych.cli import main; code = main({}); print('torch' in sys.modules, code)"
+)
+
+
+def lines(capsys):
+    return capsys.readouterr().err.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["trian"], 2),
+        (["train"], 2),
+        (["train", "digits-unett"], 2),
+        (["train", "no/such/file.yaml"], 2),
+        (["train", "digits-unet", "--max-minutes", "x"], 2),
+        (["sample"], 2),
+        (["sample", "runs/x", "--seeed", "1"], 2),
+        (["report"], 2),
+    ],
+)
+def test_answers_without_loading_torch(tokens, code):
+    out = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH.format(tokens)], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.splitlines()[-1] == f"False {code}"
+    assert len(out.stderr.strip().splitlines()) == (1 if code else 0)
+
+
+@pytest.mark.parametrize("verb", ["train", "sample", "evaluate", "report"])
+def test_help_of_every_verb(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert f"triptych {verb}" in capsys.readouterr().out
+
+
+def test_help_of_a_recipe_lists_its_fields(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "digits-unet", "--help"])
+    shown = capsys.readouterr().out
+    assert "--training.learning-rate" in shown
+    assert "--backbone.width" in shown
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["--training.epoch", "5"], "perhaps you meant --training.epochs"),
+        (["--training.epochs", "five"], "invalid literal"),
+        (["--training.epochs", "-1"], "choose at least 1"),
+        (["--training.label-drop", "1.5"], "out of range"),
+        (["--backbone.kind", "cnn"], "choose from unet"),
+        (["--backbone.width", "30"], "not a multiple"),
+        (["--backbone.multipliers", "1", "2", "2", "2", "2"], "cannot be halved"),
+        (["--data.name", "cifar11"], "no such data set"),
+        (["--diffusion.schedule", "quadratic"], "choose from linear, cosine"),
+        (["--seed", "-1"], "2^32"),
+        (["--name", "../x"], "no folder name"),
+        (["--device", "cuda:99"], "choose auto or cpu"),
+        (["--training.preview-sampler", "euler:5"], "no such sampler"),
+    ],
+)
+def test_bad_fields_are_one_line_and_leave_nothing(overrides, told, tmp_path, capsys):
+    code = main(["train", "digits-unet", "--runs", str(tmp_path / "runs"), "--quiet", *overrides])
+    assert code == 2
+    (line,) = lines(capsys)
+    assert line.startswith("triptych: ")
+    assert told in line
+    assert not list(tmp_path.rglob("record.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training: [", "line 1"),
+        ("- a\n- b", "holds list"),
+        ("training:\n  epochz: 3", "epochs"),
+        ("backbone:\n  width: wide", "invalid literal"),
+        ("!!python/object/apply:os.system ['touch {out}']", "constructor"),
+    ],
+)
+def test_bad_recipe_files_are_one_line_and_run_nothing(text, told, tmp_path, capsys):
+    out = tmp_path / "executed"
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text.format(out=out) if "{out}" in text else text)
+    assert main(["train", str(recipe), "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
+    (line,) = lines(capsys)
+    assert told in line
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of runs with a conditional one, `tiny`, and an unconditional one, `free`."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert train(runs) == 0
+    assert train(runs, "--conditional", "False", name="free") == 0
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (["sample", "{runs}/none"], "there is no such folder"),
+        (["sample", "{runs}"], "no record.jsonl in it"),
+        (["sample", "{runs}/tiny", "--checkpoint", "epoch-7"], "name one of"),
+        (["sample", "{runs}/tiny", "--checkpoint", "best-fid"], "no evaluation has chosen one"),
+        (["sample", "{runs}/tiny", "--sampler", "heun"], "choose from"),
+        (["sample", "{runs}/tiny", "--sampler", "ddim:5", "--steps", "6"], "two numbers of steps"),
+        (["sample", "{runs}/tiny", "--eta", "2"], "0 <= eta <= 1"),
+        (["sample", "{runs}/tiny", "--classes", "ten"], "no such class"),
+        (["sample", "{runs}/tiny", "--count", "0"], "at least 1"),
+        (["sample", "{runs}/tiny", "--per-class", "1", "--count", "3"], "give one of them"),
+        (["sample", "{runs}/tiny", "--guidance", "-1"], "below 0"),
+        (["sample", "{runs}/free", "--guidance", "3"], "unconditional"),
+        (["sample", "{runs}/free", "--per-class", "3"], "unconditional"),
+        (["sample", "{runs}/tiny", "--seed", "-5"], "out of range"),
+        (["evaluate", "{runs}/free", "--guidance", "3"], "unconditional"),
+        (["evaluate", "{runs}/tiny", "--count", "10"], "takes at least"),
+        (["report", "{runs}/none"], "there is no such folder"),
+        (["report", "{runs}/tiny", "--language", "fr"], "fr"),
+    ],
+)
+def test_bad_requests_to_a_run_are_one_line(tokens, told, trained, capsys):
+    record = (trained / "tiny" / "record.jsonl").read_bytes()
+    assert main([token.format(runs=trained) for token in tokens]) == 2
+    (line,) = lines(capsys)
+    assert told in line
+    assert (trained / "tiny" / "record.jsonl").read_bytes() == record
+
+
+def test_a_run_of_another_configuration_is_not_touched(trained, capsys):
+    before = (trained / "tiny" / "config.yaml").read_bytes()
+    assert train(trained, "--backbone.width", "16") == 2
+    (line,) = lines(capsys)
+    assert "--backbone.width 16" in line
+    assert "it was trained with 8" in line
+    assert (trained / "tiny" / "config.yaml").read_bytes() == before
+
+
+def test_a_run_that_is_being_written_is_locked(trained, capsys):
+    holder = (
+        "import sys; from pathlib import Path; from triptych.checkpoints.lock import lock\n"
+        "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(trained / "tiny")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        assert train(trained, "--training.epochs", "7") == 2
+        (line,) = lines(capsys)
+        assert f"process {process.pid}" in line
+        process.stdin.close()
+        process.wait()

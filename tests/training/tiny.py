@@ -1,0 +1,43 @@
+"""A run so small that it trains in a second, with everything switched on that could disturb a resume."""
+
+import json
+from pathlib import Path
+
+from triptych.checkpoints.find import FOLDER
+from triptych.checkpoints.read import read
+from triptych.cli import main
+from triptych.record.record import Record
+
+TINY = [
+    *("--backbone.width", "8", "--backbone.multipliers", "1", "--backbone.blocks", "1"),
+    *("--backbone.attention", "8", "--backbone.groups", "4", "--backbone.dropout", "0.2"),
+    *("--training.batch-size", "500", "--training.epochs", "6", "--training.warmup-epochs", "3"),
+    *("--training.checkpoint-every", "2", "--training.preview-from", "2", "--training.preview-every", "2"),
+    *("--training.preview-sampler", "ddim:2", "--training.preview-count", "4"),
+    *("--training.held-out-count", "64", "--training.keep-full", "10", "--data.flip", "True"),
+]
+
+
+def train(runs: Path, *extra: str, name: str = "tiny") -> int:
+    """Train the tiny run in `runs` and return the exit code."""
+    return main(["train", "digits-unet", "--name", name, "--runs", str(runs), "--quiet", *TINY, *extra])
+
+
+def checkpoint(runs: Path, epoch: str, name: str = "tiny"):
+    """Return the contents of a checkpoint."""
+    return read(runs / name / FOLDER / epoch)
+
+
+CLOCKS = {"took", "images_per_second", "times", "size", "removed", "device", "versions"}
+
+
+def figures(runs: Path, name: str = "tiny") -> list[str]:
+    """Return the record without clocks, hardware and restarts: what must not depend on interruptions."""
+    kept = []
+    for event in Record.of_run(runs / name).valid_events():
+        # A stop saves where no checkpoint was due, which is an event of the restart.
+        due = event.kind != "saved" or event.data.epoch % 2 == 0
+        if due and event.kind in ("progress", "held-out", "previewed", "saved"):
+            data = {k: v for k, v in vars(event.data).items() if k not in CLOCKS}
+            kept.append(json.dumps([event.kind, event.step, data]))
+    return kept
