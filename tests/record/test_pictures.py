@@ -95,7 +95,10 @@ def test_class_grid_sorts_images_into_rows_of_their_class():
     layout = lay_out((6, 1, 8, 8), 3, row_labels=["zero", "two"])
     for place, source in enumerate([1, 3, 5, 0, 2, 4]):
         x, y = layout.corner(place)
-        assert (array[y : y + 64 : 8, x : x + 64 : 8] == drawn[source, 0]).all()
+        # Small images are enlarged smoothly: the cell of the picture, shrunk again, is about the image.
+        cell = Image.fromarray(array[y : y + 64, x : x + 64]).resize((8, 8), Image.Resampling.BOX)
+        distances = [np.abs(np.asarray(cell).astype(int) - image[0]).mean() for image in drawn]
+        assert int(np.argmin(distances)) == source
 
 
 def test_class_grid_fills_short_rows_with_ground():
@@ -158,3 +161,17 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
         save_png(grid(images(9)), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_the_smallest_images_are_enlarged_smoothly_and_larger_ones_are_not():
+    """Between the centres of a black and a white pixel there is grey; a constant image stays constant."""
+    step = np.zeros((1, 1, 8, 8), np.uint8)
+    step[..., 4:] = 255
+    shades = np.unique(np.array(grid(step))[12:-12, 12:-12])
+    assert len(shades) > 4
+    assert (shades[0], shades[-1]) == (0, 255)
+    flat = np.full((1, 3, 16, 16), 77, np.uint8)
+    assert (np.array(grid(flat))[12:-12, 12:-12] == 77).all()
+    large = np.zeros((1, 1, 32, 32), np.uint8)
+    large[..., 16:] = 255
+    assert set(np.unique(np.array(grid(large))[12:-12, 12:-12])) == {0, 255}

@@ -31,7 +31,7 @@ class Retention:
     """Newest whole checkpoints that keep everything, so that training can resume; at least 1."""
     keep_every: int | None = None
     """Of the older ones, keep the EMA weights at multiples of this many epochs and remove the rest;
-    None keeps the EMA weights of all."""
+    None keeps the EMA weights of all. Stops inside an epoch are removed in any case."""
     best: bool = True
     """Keep the EMA weights of the one with the lowest held-out MSE in any case."""
 
@@ -46,9 +46,9 @@ class Retention:
         """Tell whether a checkpoint that is no longer among the newest stays, thinned."""
         if self.best and position == best:
             return True
-        if self.keep_every is None:
-            return True
-        return position.step is None and position.epoch % self.keep_every == 0
+        if position.step is not None:  # a stop inside an epoch served its resume and nobody's comparison
+            return False
+        return self.keep_every is None or position.epoch % self.keep_every == 0
 
 
 @dataclass(frozen=True)

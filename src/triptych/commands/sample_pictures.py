@@ -21,11 +21,6 @@ from triptych.record.events import Sampled
 from triptych.record.pictures import class_grid, grid, save_png
 from triptych.runs import Model, Run
 
-FILM_TURNS = 2
-"""A GIF shows so many images of each class where classes are few, so that it stays small."""
-FILM_CLASSES = 10
-FILM_IMAGES = 16
-
 
 @dataclass(frozen=True)
 class Pictures:
@@ -66,10 +61,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
     folder = pictures.out or run.folder / "samples" / folder_name(model, request)
     names = run.dataset.class_names
     turn = len(request.classes or names)
-    named_columns = turn if turn <= FILM_CLASSES else None
-    film = None
-    if pictures.gif:
-        film = Film(request.sampler.steps + 1, images=FILM_TURNS * turn if named_columns else FILM_IMAGES)
+    film = Film(request.sampler.steps + 1) if pictures.gif else None
     drawn = draw_images(model, request, film, silent=silent)
 
     title = f"{run.experiment.name}, {model.checkpoint}, {request.caption}"
@@ -79,7 +71,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         picture = grid(drawn.pixels, caption=title)
     save_png(picture, folder / "grid.png")
     if film is not None:
-        film.save(folder / "denoising.gif", title=title, columns=named_columns)
+        film.save(folder / "denoising.gif", title=title)
     if pictures.singles:
         write_singles(drawn, names, folder / "images")
     sampled = Sampled(

@@ -19,6 +19,7 @@ from triptych.record.pictures import (
     PALE_INK,
     Layout,
     as_array,
+    is_tiny,
     lay_out,
     paste,
 )
@@ -148,7 +149,7 @@ class _Stage:
         """Put the images in: grey ones as they are, colours as entries of the one palette."""
         if self.palette is None:
             for images, layout in ((noisy, self.left), (clean, self.right)):
-                paste(shades, images[:, 0] // (256 // GREYS) * np.uint8(255 // (GREYS - 1)), layout)
+                paste(shades, images[:, 0], layout, smooth=is_tiny(images), greys=GREYS)
             return Image.fromarray(shades)
         entries = (shades.astype(np.uint16) * (UI_SHADES - 1) // GROUND + 256 - UI_SHADES).astype(np.uint8)
         for images, layout in ((noisy, self.left), (clean, self.right)):

@@ -1,7 +1,8 @@
 """Pictures of generated images: grids with as much lettering as they need, on a quiet ground.
 
-Images are uint8 [N, C, H, W] with 1 or 3 channels, as numpy arrays or torch tensors on any device. Small
-images are enlarged by a whole number, each pixel to a square of equal pixels, so that nothing is invented.
+Images are uint8 [N, C, H, W] with 1 or 3 channels, as numpy arrays or torch tensors on any device. They are
+enlarged by a whole number: each pixel to a square of equal pixels, or smoothly where squares would be so
+large that the eye sees them and not the image.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ TITLE_SIZE = 15
 LABEL_SIZE = 13
 CELL = 64
 """Side in pixels that small images are enlarged towards; never exceeded by enlarging."""
+SMOOTH_UP_TO = 16
+"""Images of up to this side are enlarged by bicubic interpolation: a digit of 64 squares is hard to read."""
 WIDEST = 4096
 """Side in pixels that a grid is kept below by enlarging less, or not at all."""
 
@@ -126,6 +129,7 @@ def grid(
 ) -> Image.Image:
     """Return images in rows of `columns` (None: nearly square), enlarged by `scale` (None: as suits them).
 
+    An explicit `scale` makes squares of pixels; without one, the smallest images are enlarged smoothly.
     Labels stand left of their rows and above their columns, `title` above everything and `caption` below it.
     `spacing` is in pixels. The picture is grey (mode L) for one channel and RGB for three.
     Raises ValueError where `images` are not uint8 [N, 1 or 3, H, W].
@@ -142,7 +146,7 @@ def grid(
     )
     width, height = layout.right + MARGIN, layout.bottom + MARGIN + (LABEL_SIZE + 8 if caption else 0)
     canvas = np.full((height, width, array.shape[1]), GROUND, np.uint8)
-    paste(canvas, array.transpose(0, 2, 3, 1), layout)
+    paste(canvas, array.transpose(0, 2, 3, 1), layout, smooth=scale is None and is_tiny(array))
     picture = Image.fromarray(canvas if array.shape[1] == 3 else canvas[:, :, 0])
     _write_labels(picture, layout, row_labels, column_labels)
     if title:
@@ -174,13 +178,32 @@ def class_grid(
     return grid(filled, columns, row_labels=names, title=title, caption=caption)
 
 
-def paste(canvas: np.ndarray, images: np.ndarray, layout: Layout) -> None:
-    """Draw images [N, H, W, ...] into the canvas [H', W', ...], where and as large as the layout says."""
-    scale = layout.width // images.shape[2] if len(images) else 1
+def is_tiny(images: np.ndarray) -> bool:
+    """Whether images [N, C, H, W] are so small that they are better enlarged smoothly."""
+    return max(images.shape[2:]) <= SMOOTH_UP_TO
+
+
+def paste(
+    canvas: np.ndarray,
+    images: np.ndarray,
+    layout: Layout,
+    *,
+    smooth: bool = False,
+    greys: int = 256,
+) -> None:
+    """Draw images [N, H, W, ...] into the canvas [H', W', ...] at their places, at the layout's size.
+
+    `smooth` interpolates between pixels; `greys`, a power of two, is how many shades are kept.
+    """
+    method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     for i, image in enumerate(images):
         x, y = layout.corner(i)
-        enlarged = image.repeat(scale, axis=0).repeat(scale, axis=1)
-        canvas[y : y + layout.height, x : x + layout.width] = enlarged
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[2:] == (1,) else image)
+        enlarged = np.asarray(picture.resize((layout.width, layout.height), method))
+        if greys < 256:
+            enlarged = enlarged // (256 // greys) * np.uint8(255 // (greys - 1))
+        target = canvas[y : y + layout.height, x : x + layout.width]
+        target[...] = enlarged.reshape(target.shape)
 
 
 def _write_labels(picture: Image.Image, layout: Layout, rows: Sequence[str], columns: Sequence[str]) -> None:
