@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -25,6 +25,8 @@ from triptych.parsing import parse
 from triptych.random import MASK32
 from triptych.recipe_files import as_tokens, find_recipe, parse_recipe
 from triptych.training.config import RESUMABLE, TrainingConfig
+
+NAME = re.compile(r"\w[\w.-]{0,99}")
 
 Sizes = TypeVar("Sizes", bound=BackboneConfig)
 
@@ -52,25 +54,35 @@ class ExperimentConfig(Generic[Sizes]):
         """Raise `UserError` for values out of range."""
         if not 0 <= self.seed <= MASK32:
             raise UserError("--seed", f"{self.seed} is out of range", "choose 0 to 2^32 - 1")
-        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
-            raise UserError("--name", f"{self.name!r} is no folder name", "use letters, digits, - and _")
+        if not NAME.fullmatch(self.name):
+            found = f"{self.name[:40]!r} is no name for a run's folder"
+            raise UserError("--name", found, "use up to 100 letters, digits, dots, - and _")
 
     def fields(self) -> dict:
         """Return all fields as plain nested values, as in `config.yaml` and in the record."""
         return yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
 
-    def build(self, dataset: Dataset) -> Denoiser:
-        """Return a freshly initialised model for the images of `dataset`, on the CPU.
+    def build(self, channels: int, image_size: int, classes: int) -> Denoiser:
+        """Return a freshly initialised model, on the CPU; its weights are a function of the seed.
 
-        The weights are a function of the seed. Raises `UserError` where the sizes do not fit.
+        Args:
+            channels: colour channels of its images.
+            image_size: their height and width, in pixels.
+            classes: of the data set; an unconditional model is not told of them.
+
+        Raises:
+            UserError: the backbone's sizes do not fit such images.
         """
-        classes = len(dataset.class_names) if self.conditional else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            backbone = self.backbone.build(dataset.channels, dataset.image_size, classes)
+            backbone = self.backbone.build(channels, image_size, classes if self.conditional else 0)
         return Denoiser(
             backbone, SCHEDULES[self.diffusion.schedule](), PREDICTIONS[self.diffusion.prediction]
         )
+
+    def build_for(self, dataset: Dataset) -> Denoiser:
+        """Return a freshly initialised model for the images of `dataset`; see `build`."""
+        return self.build(dataset.channels, dataset.image_size, len(dataset.class_names))
 
 
 def load_experiment(recipe: str, overrides: Sequence[str] = (), name: str | None = None) -> ExperimentConfig:
@@ -118,7 +130,9 @@ def may_change(field_name: str) -> bool:
 
 
 def _last_value(tokens: Sequence[str], flag: str) -> str | None:
+    """Return the value of the last `--flag value` or `--flag=value` among the tokens."""
     values = [after for token, after in itertools.pairwise(tokens) if token == flag]
+    values += [token.partition("=")[2] for token in tokens if token.startswith(f"{flag}=")]
     return values[-1] if values else None
 
 

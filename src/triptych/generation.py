@@ -7,6 +7,7 @@ checkpoints or two guidance scales can be compared image by image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,7 +40,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
         named_sampler(self.sampler)
-        if self.guidance < 0 or self.per_class < 1 or self.batch_size < 1:
+        if not 0 <= self.guidance < math.inf or self.per_class < 1 or self.batch_size < 1:
             raise UserError(
                 "sampling.guidance, per_class and batch_size",
                 f"{self.guidance}, {self.per_class} and {self.batch_size}",
@@ -75,8 +76,8 @@ class Request:
 
     def check(self, classes: int) -> None:
         """Raise `UserError` where a model of `classes` classes (0: unconditional) cannot answer it."""
-        if self.guidance < 0:
-            raise UserError(f"guidance {self.guidance:g}", "below 0", "choose 0 (no class) or more")
+        if not 0 <= self.guidance < math.inf:
+            raise UserError(f"guidance {self.guidance:g}", "out of range", "choose 0 (no class) or more")
         if self.guidance > 0 and classes == 0:
             raise UserError(
                 f"guidance {self.guidance:g}", "the model is unconditional", "leave it out, or set it to 0"

@@ -81,6 +81,11 @@ class Run:
         """The images that the run was trained on."""
         return self.experiment.data.load()
 
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in label order, from the record: the images themselves are not needed."""
+        return self.record.history().started.data.class_names
+
     def saved_fields(self) -> dict:
         """Return the fields of `config.yaml`."""
         path = self.folder / CONFIG
@@ -88,6 +93,8 @@ class Run:
             return parse_recipe(str(path), path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"run {self.folder}", f"no {CONFIG} in it", "give the folder of a run") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"run {self.folder}", f"{CONFIG} is no text", "restore it from a copy") from error
 
     def model(self, checkpoint: str = "last", weights: Weights = "ema", device: str | None = None) -> Model:
         """Return the model of a checkpoint, ready to sample from.
@@ -106,7 +113,8 @@ class Run:
             contents = read(path, [part])
         except BrokenCheckpoint as error:
             raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
-        denoiser = self.experiment.build(self.dataset)
+        data = self.record.history().started.data
+        denoiser = self.experiment.build(data.channels, data.image_size, len(data.class_names))
         try:
             denoiser.backbone.load_state_dict(contents.tensors[part])
         except RuntimeError as error:
@@ -150,7 +158,7 @@ class Run:
         if sampler is None or isinstance(sampler, str):
             sampler = named_sampler(sampler or defaults.sampler)
         request = Request(
-            count=defaults.per_class * len(classes or self.dataset.class_names) if count is None else count,
+            count=defaults.per_class * len(classes or self.class_names) if count is None else count,
             guidance=guidance,
             sampler=sampler,
             seed=seed,

@@ -6,8 +6,11 @@ import pytest
 import torch
 from training.tiny import checkpoint, figures, train
 
+from triptych.checkpoints.find import FOLDER
+from triptych.commands import training_session
 from triptych.record.events import Resumed
 from triptych.record.record import Record
+from triptych.runs import Run
 from triptych.training.loop import Training
 
 LAST = "epoch-00006"
@@ -74,6 +77,94 @@ def test_death_and_resume_from_the_last_checkpoint(whole, tmp_path, monkeypatch,
     assert train(tmp_path) == 0
     assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
     assert figures(tmp_path) == figures(whole)
+
+
+@pytest.mark.parametrize("kind", ["started", "progress", "previewed", "held-out", "saved", "finished"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_beside_any_event(whole, tmp_path, monkeypatch, kind, moment):
+    """Whatever the second event of a kind (the only one, of some) finds done, a resume makes good."""
+    original, met = Record.append, []
+
+    def append(self, payload, *args):
+        if type(payload).__name__.lower() == kind.replace("-", ""):
+            met.append(payload)
+            if len(met) == (1 if kind in ("started", "finished") else 2):
+                if moment == "after":
+                    original(self, payload, *args)
+                raise Killed
+        return original(self, payload, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "append", append)
+        with pytest.raises(Killed):
+            train(tmp_path)
+    assert train(tmp_path) == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
+    assert figures(tmp_path) == figures(whole)
+
+
+def test_death_between_the_resume_and_its_configuration(tmp_path, monkeypatch):
+    """The change is not lost: the record has it, and the next start finds the old file and says it again."""
+    assert train(tmp_path) == 0
+
+    def die(folder, experiment):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_session, "write_config", die)
+        with pytest.raises(Killed):
+            train(tmp_path, "--training.epochs", "8")
+    assert train(tmp_path, "--training.epochs", "8") == 0
+    history = Record.of_run(tmp_path / "tiny").history()
+    assert history.config["training"]["epochs"] == 8
+    assert Run(tmp_path / "tiny").experiment.training.epochs == 8
+
+
+def test_resume_where_old_checkpoints_are_pruned(whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_at(patched, 7, lambda training: signal.raise_signal(signal.SIGTERM))
+        assert train(tmp_path, "--training.keep-full", "1") == 75
+    assert train(tmp_path, "--training.keep-full", "1") == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
+    kept = sorted(path.name for path in (tmp_path / "tiny" / FOLDER).iterdir())
+    assert [name for name in kept if name.startswith("epoch")] == ["epoch-00002", "epoch-00004", LAST]
+    assert set(checkpoint(tmp_path, "epoch-00002").tensors) == {"ema"}
+
+
+def test_threads_are_frozen_at_the_first_start(tmp_path, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with monkeypatch.context() as patched:
+            stop_at(patched, 4, lambda training: signal.raise_signal(signal.SIGTERM))
+            assert train(tmp_path) == 75
+        torch.set_num_threads(1)
+        assert train(tmp_path) == 0
+        assert torch.get_num_threads() == 2
+        assert checkpoint(tmp_path, LAST).state["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path, monkeypatch, capsys):
+    def poison(training):
+        with torch.no_grad():
+            training.state.network.conv_in.weight.fill_(float("nan"))
+
+    with monkeypatch.context() as patched:
+        stop_at(patched, 8, poison)
+        assert train(tmp_path) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no longer finite" in line
+    assert checkpoint(tmp_path, "epoch-00002").state["step"] == 6
+    assert not (tmp_path / "tiny" / FOLDER / "epoch-00004").exists()
+    stops = [e.data.reason for e in Record.of_run(tmp_path / "tiny").events() if e.kind == "stopped"]
+    assert stops == ["diverged"]
+
+
+def test_max_minutes_stops_after_saving(tmp_path):
+    assert train(tmp_path, "--max-minutes", "0.0001") == 75
+    assert train(tmp_path) == 0
 
 
 def test_two_runs_are_the_same_and_another_seed_is_not(whole, tmp_path):

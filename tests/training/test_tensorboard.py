@@ -11,12 +11,13 @@ from triptych.record.record import Record
 from triptych.training.loop import Training
 
 
-def test_scalars_are_those_of_the_record(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stop", [6, 8], ids=["at the end of an epoch", "inside an epoch"])
+def test_scalars_are_those_of_the_record(stop, tmp_path, monkeypatch):
     original = Training.step
 
     def interrupted(self):
         original(self)
-        if self.state.step == 8:
+        if self.state.step == stop:
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patched:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from triptych.errors import UserError
 
@@ -13,36 +13,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """Details of the sampler."""
+    """Details of the sampler, where its name does not say them: `ddim:50,eta=0.5` needs none of these."""
 
     steps: int | None = None
-    """Number of steps, where the sampler's name does not say it: `ddim:50` or `ddim --steps 50`."""
-    eta: float = 0.0
-    """DDIM: 0 deterministic, 1 as noisy as DDPM."""
-    variance: Literal["small", "large"] = "small"
-    """DDPM: the posterior's own variance, or that of the forward step."""
-    spacing: Literal["trailing", "leading"] = "trailing"
-    """Grid of times: trailing begins at pure noise, leading is DDIM's own."""
+    """Number of steps: `ddim --steps 50` means `ddim:50`."""
+    eta: float | None = None
+    """DDIM: 0 deterministic (its default), 1 as noisy as DDPM."""
+    variance: str | None = None
+    """DDPM: small, the posterior's own variance (its default), or large, that of the forward step."""
+    spacing: str | None = None
+    """Grid of times: trailing begins at pure noise (the default), leading is DDIM's own."""
     clip: bool = True
     """Clamp predicted images to [-1, 1] in every step, after guidance."""
 
 
-def chosen_sampler(spec: str, options: SamplerOptions) -> SamplerConfig:
+def chosen_sampler(spec: str | None, options: SamplerOptions, default: str) -> SamplerConfig:
     """Return the sampler that `ddim:50`, or `ddim` with `--steps 50`, and the other options mean.
 
-    Raises:
-        UserError: no such sampler, an option out of range, or two different numbers of steps.
-    """
-    from triptych.sampling import SamplerConfig, named_sampler
+    Args:
+        spec: the sampler that was typed, None if none was.
+        options: the details that were typed.
+        default: the sampler where none was typed; typed details go before its own.
 
-    base = SamplerConfig(
-        eta=options.eta, variance=options.variance, spacing=options.spacing, clip=options.clip
-    )
-    sampler = named_sampler(spec, base)
-    if options.steps is None:
-        return sampler
-    if ":" in spec and options.steps != sampler.steps:
-        raise UserError(
-            f"--sampler {spec} --steps {options.steps}", "two numbers of steps", "give one of them"
-        )
-    return replace(sampler, steps=options.steps)
+    Raises:
+        UserError: no such sampler or option, one out of range, or one typed twice with different values.
+    """
+    from triptych.sampling import named_sampler, read_spec
+
+    typed = {name: value for name, value in asdict(options).items() if value is not None}
+    said = read_spec(spec)[1] if spec else {}
+    for name, value in said.items():
+        if typed.get(name, value) != value:
+            asked = f"--sampler {spec} --{name} {typed[name]}"
+            raise UserError(asked, f"two values of {name}", "give one of them")
+    return named_sampler(spec or default, **typed)

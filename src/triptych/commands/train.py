@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,7 +35,7 @@ class TrainOptions:
     runs: Path = Path("runs")
     """Folder in which runs are kept."""
     max_minutes: float | None = None
-    """Stop, after saving, when this much time has passed."""
+    """Stop, after saving, when this much time has passed since the command was given."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -49,9 +51,14 @@ def run(tokens: Sequence[str]) -> int:
         load_experiment(own[0], ["--help"])
     options = parse(TrainOptions, own, "triptych train")
     if not options.recipes:
-        raise UserError("triptych train", "no recipe given", "name one, such as digits-unet")
+        raise UserError("triptych train", "no recipe given", "name one first: triptych train digits-unet")
     if options.name is not None and len(options.recipes) > 1:
         raise UserError("--name", f"{len(options.recipes)} recipes given", "name one run at a time")
+    deadline = None
+    if options.max_minutes is not None:
+        if not 0 < options.max_minutes < math.inf:
+            raise UserError("--max-minutes", f"{options.max_minutes} is out of range", "choose more than 0")
+        deadline = time.monotonic() + 60 * options.max_minutes
     for recipe in options.recipes:
         parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
 
@@ -60,11 +67,14 @@ def run(tokens: Sequence[str]) -> int:
 
     # All recipes are read before the first one trains: a mistake in the last must not cost a night.
     experiments = [load_experiment(recipe, overrides, options.name) for recipe in options.recipes]
+    names = [experiment.name for experiment in experiments]
+    if twice := {name for name in names if names.count(name) > 1}:
+        found = f"two runs would be called {', '.join(sorted(twice))}"
+        raise UserError("triptych train", found, "set another `name` in one of the recipes")
     outcomes = []
     for experiment in experiments:
-        outcome = train_run(experiment, options.runs, max_minutes=options.max_minutes, quiet=options.quiet)
-        outcomes.append(outcome)
-        if outcome["stopped"]:
+        outcomes.append(train_run(experiment, options.runs, deadline=deadline, quiet=options.quiet))
+        if outcomes[-1]["stopped"]:
             break
     if options.json:
         json.dump(outcomes, sys.stdout, indent=1)
@@ -77,7 +87,8 @@ def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
 
     An option and the values that follow it belong together; what precedes all options are recipes.
     """
-    known = {"--" + field.name.replace("_", "-") for field in fields(TrainOptions)} | {"--help", "-h"}
+    names = [field.name.replace("_", "-") for field in fields(TrainOptions)]
+    known = {f"--{name}" for name in names} | {f"--no-{name}" for name in names} | {"--help"}
     own: list[str] = []
     overrides: list[str] = []
     current = own

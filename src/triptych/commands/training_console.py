@@ -79,9 +79,11 @@ class TrainingConsole:
             case Previewed() as previewed:
                 self.say(f"drew {previewed.picture} ({previewed.took:.1f} s)")
 
-    def closing(self, folder: Path, stopped: str | None) -> None:
+    def closing(self, folder: Path, stopped: str | None, step: int) -> None:
         """Say how it ended and what can be done next."""
-        if stopped is not None:
+        if stopped is not None and step == 0:
+            self.say(f"stopped ({stopped}) before the first step; nothing was to be saved")
+        elif stopped is not None:
             self.say(f"stopped ({stopped}) and saved; the same command goes on from here")
         else:
             self.say(f"trained: {folder}; next: triptych sample {folder}")

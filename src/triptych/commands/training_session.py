@@ -3,56 +3,82 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import yaml
 
+from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
 from triptych.commands.training_console import TrainingConsole
 from triptych.data.dataset import Dataset
+from triptych.denoiser import Denoiser
 from triptych.devices import select_device
 from triptych.diffusion.objectives import OBJECTIVES
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
 from triptych.record.environment import describe_device, versions
-from triptych.record.events import DataSummary, Device, Resumed, Started
+from triptych.record.events import DataSummary, Resumed, Saved, Started
+from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run
-from triptych.training.loop import Training
+from triptych.training.loop import Training, folder_size
+from triptych.training.previews import preview_request
 from triptych.training.resume import restore_newest
 from triptych.training.state import TrainState
 from triptych.training.stop import StopRequest
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
 
 
+@dataclass(frozen=True)
+class Ready:
+    """An experiment whose device, data and model were found in order before any folder is touched."""
+
+    experiment: ExperimentConfig
+    device: torch.device
+    dataset: Dataset
+    denoiser: Denoiser
+
+    @classmethod
+    def of(cls, experiment: ExperimentConfig) -> Ready:
+        """Prepare an experiment; raises UserError where it cannot be trained as it stands."""
+        device = select_device(experiment.device)
+        dataset = experiment.data.load()
+        denoiser = experiment.build_for(dataset)
+        preview_request(experiment.training, experiment.seed, experiment.conditional).check(
+            denoiser.backbone.classes
+        )
+        dataset = Dataset(dataset.name, dataset.train.to(device), dataset.held_out)
+        return cls(experiment, device, dataset, denoiser.to(device))
+
+
 def train_run(
-    experiment: ExperimentConfig, runs: Path, *, max_minutes: float | None = None, quiet: bool = False
+    experiment: ExperimentConfig, runs: Path, *, deadline: float | None = None, quiet: bool = False
 ) -> dict:
     """Train one experiment to its end or to a stop; return what happened, as plain values.
 
     Args:
         experiment: what to train.
         runs: the folder in which its run's folder lies or is made.
-        max_minutes: stop, after saving, when this much time has passed.
+        deadline: stop, after saving, when `time.monotonic` has come so far.
         quiet: print nothing.
 
     Raises:
-        UserError: the folder or its checkpoints do not allow it.
+        UserError: the folder or its checkpoints do not allow it, or training went astray.
     """
     folder = runs / experiment.name
-    changed = changes_since(folder, experiment)
-    with lock(folder), StopRequest(max_minutes) as stop:
+    ready = Ready.of(experiment)
+    with lock(folder), StopRequest(deadline) as stop:
         console = TrainingConsole(experiment.name, quiet=quiet)
-        training = open_training(folder, experiment, changed, console)
+        training = open_training(folder, ready, console)
         stopped = None
         if training is None:
-            console.say(
-                f"{folder} is already trained to its end; more --training.epochs would go on from there"
-            )
+            console.say(f"{folder} is trained to its end; more --training.epochs would go on from there")
         else:
             with console.bar(training):
                 stopped = training.run(stop)
-            console.closing(folder, stopped)
+            console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
 
 
@@ -77,15 +103,14 @@ def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple
     return changed
 
 
-def open_training(
-    folder: Path, experiment: ExperimentConfig, changed: dict[str, tuple], console: TrainingConsole
-) -> Training | None:
-    """Return the run ready to train, from its newest checkpoint or from the start; None: it is finished."""
-    device = select_device(experiment.device)
-    dataset = experiment.data.load()
-    dataset = Dataset(dataset.name, dataset.train.to(device), dataset.held_out)
-    denoiser = experiment.build(dataset).to(device)
-    state = TrainState.fresh(denoiser.backbone, experiment.training)
+def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Training | None:
+    """Return the run ready to train, from its newest checkpoint or from the start; None: it is finished.
+
+    The caller holds the run's lock.
+    """
+    experiment = ready.experiment
+    changed = changes_since(folder, experiment)
+    state = TrainState.fresh(ready.denoiser.backbone, experiment.training)
     record = Record(folder / FILE_NAME)
     history = record.history()
     point = restore_newest(folder, state)
@@ -93,41 +118,52 @@ def open_training(
     training = Training(
         folder=folder,
         config=experiment.training,
-        denoiser=denoiser,
+        denoiser=ready.denoiser,
         objective=OBJECTIVES[experiment.diffusion.objective],
-        dataset=dataset,
+        dataset=ready.dataset,
         state=state,
         seed=experiment.seed,
         flip=experiment.data.flip,
         record=record,
-        listeners=[console.hear],
         on_step=console.on_step,
     )
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
+    training.listeners.append(console.hear)
     if tensorboard_installed():
         training.listeners.append(TensorBoard(folder / "tensorboard", state.step))
-    _write_config(folder, experiment)
-    hardware = describe_device(device)
+    # A configuration that differs from the record's last word would lose the change if training died
+    # between the two; so the first start writes the file first, and a resume the event.
     if history.events:
-        training.emit(
-            Resumed(
-                point.checkpoint, point.skipped, changed, hardware, versions(), training.clock.total_steps
-            )
-        )
+        total = training.clock.total_steps
+        hardware = describe_device(ready.device)
+        training.emit(Resumed(point.checkpoint, point.skipped, changed, hardware, versions(), total))
+        note_unrecorded(training, history, point.checkpoint)
+        write_config(folder, experiment)
     else:
-        training.emit(_started(experiment, dataset, training, hardware))
+        write_config(folder, experiment)
+        training.emit(started(ready, training))
     return training
 
 
-def _started(experiment: ExperimentConfig, dataset: Dataset, training: Training, hardware: Device) -> Started:
-    train = dataset.train
+def note_unrecorded(training: Training, history: History, checkpoint: str) -> None:
+    """Record the checkpoint that was resumed from, where training died before it could."""
+    known = {event.data.checkpoint for event in history.of_kind(Saved)}
+    if checkpoint and checkpoint not in known:
+        epoch = training.clock.epoch(training.state.step)
+        size = folder_size(training.folder / FOLDER / checkpoint)
+        training.emit(Saved(epoch, checkpoint, size, None, ()))
+
+
+def started(ready: Ready, training: Training) -> Started:
+    """Return the first event of a run."""
+    experiment, dataset = ready.experiment, ready.dataset
     summary = DataSummary(
         name=dataset.name,
-        digest=train.digest,
+        digest=dataset.train.digest,
         channels=dataset.channels,
         image_size=dataset.image_size,
-        train_images=len(train),
+        train_images=len(dataset.train),
         held_out_images=len(dataset.held_out),
         class_names=dataset.class_names,
     )
@@ -137,14 +173,14 @@ def _started(experiment: ExperimentConfig, dataset: Dataset, training: Training,
         data=summary,
         parameters=sum(p.numel() for p in training.denoiser.parameters()),
         conditional=experiment.conditional,
-        device=hardware,
+        device=describe_device(ready.device),
         versions=versions(),
-        steps_per_epoch=len(train) / experiment.training.batch_size,
+        steps_per_epoch=len(dataset.train) / experiment.training.batch_size,
         total_steps=training.clock.total_steps,
     )
 
 
-def _write_config(folder: Path, experiment: ExperimentConfig) -> None:
+def write_config(folder: Path, experiment: ExperimentConfig) -> None:
     """Write `config.yaml` so that it is absent, old or complete at any moment."""
     aside = folder / f".{CONFIG}.{os.getpid()}.writing"
     aside.write_text(yaml.safe_dump(experiment.fields(), sort_keys=False), encoding="utf-8")

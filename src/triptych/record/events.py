@@ -139,7 +139,8 @@ class Saved:
     epoch: float
     checkpoint: str
     size: int
-    took: float
+    took: float | None
+    """None where training died right after saving, and the next attempt noted it."""
     removed: tuple[str, ...]
     """Folders that the retention rule removed (or thinned) after this one was safe."""
 

@@ -62,28 +62,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        positive = ("batch_size", "learning_rate", "held_out_count", "checkpoint_every", "preview_count")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise _out_of_range(name, getattr(self, name), "choose more than 0")
-        for name in ("epochs", "keep_full", "max_steps", "keep_every"):
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise _out_of_range(name, value, "choose at least 1")
-        for name in (
-            "warmup_epochs",
-            "weight_decay",
-            "clip_norm",
-            "ema_half_life",
-            "preview_from",
-            "preview_every",
-            "preview_guidance",
-        ):
-            if not getattr(self, name) >= 0:
-                raise _out_of_range(name, getattr(self, name), "choose 0 or more")
-        for name in ("label_drop", "beta1", "beta2", "ema_warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _out_of_range(name, getattr(self, name), "choose 0 <= value < 1")
+            if value is not None and not low <= value <= high:
+                wanted = f"choose {low:g} or more" if value < low else f"choose {high:g} or less"
+                flag = f"--training.{name.replace('_', '-')}"
+                raise UserError(flag, f"{value} is out of range", wanted)
         named_sampler(self.preview_sampler)
 
     def sampler(self) -> SamplerConfig:
@@ -108,6 +92,28 @@ RESUMABLE = frozenset(
 )
 """The fields that may change when a run is resumed; the schedule is recomputed for the new length."""
 
+TINY, NEARLY_ONE, HUGE = 1e-12, 1 - 1e-9, 1e9
 
-def _out_of_range(name: str, value: object, remedy: str) -> UserError:
-    return UserError(f"--training.{name.replace('_', '-')}", f"{value} is out of range", remedy)
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, HUGE),
+    "max_steps": (1, 2**32 - 1),  # the random generator counts steps in 32 bits
+    "batch_size": (1, 2**20),
+    "learning_rate": (TINY, 1e3),
+    "warmup_epochs": (0, HUGE),
+    "beta1": (0, NEARLY_ONE),
+    "beta2": (0, NEARLY_ONE),
+    "weight_decay": (0, 1e3),
+    "clip_norm": (0, HUGE),
+    "label_drop": (0, NEARLY_ONE),
+    "ema_half_life": (0, 1e15),
+    "ema_warmup": (0, 1),
+    "held_out_count": (1, 2**20),
+    "checkpoint_every": (1, HUGE),
+    "keep_full": (1, HUGE),
+    "keep_every": (1, HUGE),
+    "preview_from": (0, HUGE),
+    "preview_every": (0, HUGE),
+    "preview_count": (1, 1024),
+    "preview_guidance": (0, HUGE),
+}
+"""Smallest and largest value of every number; what is not a number lies outside."""

@@ -50,7 +50,8 @@ def held_out_error(
         level = denoiser.schedule.level(t)
         output = denoiser.output(add_noise(x0, eps, level), t, labels)
         error = (output.float() - denoiser.prediction.target(x0, eps, level)).square().flatten(1).mean(1)
-        errors[j] = error.double().cpu()
-    bands = order * BANDS // count
-    by_time = tuple(float(errors[bands == band].mean()) for band in range(min(BANDS, count)))
+        errors[j] = error.cpu().double()  # not every device has float64
+    bands = min(BANDS, count)
+    band = order * bands // count
+    by_time = tuple(float(errors[band == b].mean()) for b in range(bands))
     return HeldOutError(float(errors.mean()), by_time)

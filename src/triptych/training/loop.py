@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,13 @@ import torch
 
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.prune import Retention, prune
-from triptych.checkpoints.write import write
+from triptych.checkpoints.write import NonFiniteWeights, write
 from triptych.data.batches import Batches
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
 from triptych.diffusion.objectives import Objective
+from triptych.errors import UserError
 from triptych.record.events import Event, Finished, HeldOut, Payload, Previewed, Progress, Saved, Stopped
 from triptych.record.record import Record
 from triptych.training.clock import Clock
@@ -67,6 +69,8 @@ class Training:
         self.device = self.dataset.train.images.device
         self.ema_denoiser = Denoiser(self.state.ema, self.denoiser.schedule, self.denoiser.prediction)
         self.stopwatch = Stopwatch()
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.state.threads)
         # Loss and gradient norm are summed on the device: reading each would stall it in every step.
         precise = torch.float32 if self.device.type == "mps" else torch.float64
         running = self.state.running
@@ -154,8 +158,11 @@ class Training:
         self._sums.zero_()
 
     def _read_running(self) -> Running:
-        """Bring the sums of loss and gradient norm to the host."""
-        self.state.running.loss, self.state.running.gradient_norm = self._sums.tolist()
+        """Bring the sums of loss and gradient norm to the host; stop where they are not finite."""
+        loss, gradient_norm = self._sums.tolist()
+        if not math.isfinite(loss + gradient_norm):
+            raise self._diverged("the loss or its gradient is no longer finite")
+        self.state.running.loss, self.state.running.gradient_norm = loss, gradient_norm
         return self.state.running
 
     def _preview(self) -> None:
@@ -179,7 +186,7 @@ class Training:
                 self.config.batch_size,
                 self.device,
             )
-        best = not self.state.best or error.mse < self.state.best[-1].mse
+        best = error.mse < min((b.mse for b in self.state.best), default=math.inf)
         if best:
             name = self.clock.checkpoint_name(self.state.step)
             self.state.best.append(Best(epoch, name, error.mse))
@@ -192,8 +199,26 @@ class Training:
         with self.stopwatch.spent_on("checkpoints"):
             self._read_running()
             root = self.folder / FOLDER
-            folder = write(root, name, self.state.contents(name, epoch))
-            size = sum(path.stat().st_size for path in folder.iterdir())
+            try:
+                folder = write(root, name, self.state.contents(name, epoch))
+            except NonFiniteWeights as error:
+                raise self._diverged(str(error)) from error
+            size = folder_size(folder)
             pruned = prune(root, Retention(self.config.keep_full, self.config.keep_every))
         took = self.stopwatch.times().checkpoints - before
         self.emit(Saved(epoch, name, size, took, (*pruned.removed, *pruned.thinned)))
+
+    def _diverged(self, found: str) -> UserError:
+        """Note in the record that training went astray, and return what to tell of it."""
+        self.emit(Stopped(self.clock.epoch(self.state.step), "diverged", self.stopwatch.times()))
+        rate = self.clock.learning_rate(self.state.step - 1)
+        return UserError(
+            f"train {self.folder} at step {self.state.step}, learning rate {rate:.2g}",
+            found,
+            "nothing of it was saved; lower --training.learning-rate under another --name",
+        )
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of the files in a checkpoint's folder."""
+    return sum(path.stat().st_size for path in folder.iterdir())

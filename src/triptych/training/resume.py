@@ -45,5 +45,9 @@ def restore_newest(folder: Path, state: TrainState) -> ResumePoint:
                 "restore one from a copy, or train under another --name",
             )
         return ResumePoint("", told)
-    state.restore(read(newest, PARTS))
+    try:
+        state.restore(read(newest, PARTS))
+    except (RuntimeError, KeyError) as error:  # what torch raises where names or shapes do not fit
+        found = "its tensors are of another network"
+        raise UserError(f"resume {newest}", found, "restore it from a copy") from error
     return ResumePoint(newest.name, told)

@@ -44,6 +44,8 @@ class TrainState:
         salt: rollbacks so far: what repeated stretches of training draw anew with.
         best: the checkpoints that had the lowest held-out error, each lower than the one before.
         running: sums for the next progress event.
+        threads: threads that a CPU trains with: sums are split between them, so that another number
+            rounds differently. Frozen at the first start.
     """
 
     network: Backbone
@@ -54,6 +56,7 @@ class TrainState:
     salt: int = 0
     best: list[Best] = field(default_factory=list)
     running: Running = field(default_factory=Running)
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @classmethod
     def fresh(cls, network: Backbone, config: TrainingConfig) -> TrainState:
@@ -77,6 +80,7 @@ class TrainState:
             "salt": self.salt,
             "best": [asdict(best) for best in self.best],
             "running": asdict(self.running),
+            "threads": self.threads,
         }
         tensors = {
             "ema": dict(self.ema.state_dict()),
@@ -94,6 +98,7 @@ class TrainState:
         self.step, self.attempt, self.salt = state["step"], state["attempt"], state["salt"]
         self.best = [Best(**best) for best in state["best"]]
         self.running = Running(**state["running"])
+        self.threads = state["threads"]
 
 
 def flatten_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

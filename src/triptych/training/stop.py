@@ -16,8 +16,9 @@ class StopRequest:
     interrupts at once, which loses the steps since the last checkpoint and nothing more.
     """
 
-    def __init__(self, max_minutes: float | None = None):
-        self.deadline = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    def __init__(self, deadline: float | None = None):
+        """Set a deadline on the clock of `time.monotonic`, or none."""
+        self.deadline = deadline
         self._signal: signal.Signals | None = None
 
     def __enter__(self) -> StopRequest:

@@ -14,12 +14,12 @@ SCALARS = {
 
 
 class TensorBoard:
-    """Writes the figures of training events into `folder`; steps from `step` on are drawn anew."""
+    """Writes the figures of training events into `folder`; what lies beyond `step` is drawn anew."""
 
     def __init__(self, folder: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and an optional extra
 
-        self.writer = SummaryWriter(str(folder), purge_step=step or None)
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def __call__(self, event: Event) -> None:
         """Write what the event measured, if anything."""
