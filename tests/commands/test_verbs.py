@@ -1,6 +1,7 @@
 """Sampling, evaluating and reporting a real run through the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,51 @@ def test_evaluation_rows_and_their_reuse(runs, capsys):
     assert len(events(run, Evaluated)) == 4
     answer(capsys, *ask[:2], "--guidance", "1", "--sampler", "ddim:2", "--again")
     assert len(events(run, Evaluated)) == 5
+
+
+def test_typed_steps_go_before_the_recipes(runs, capsys):
+    answer(capsys, "sample", runs / "tiny", "--steps", "3", "--per-class", "1")
+    assert events(runs / "tiny", Sampled)[-1].sampler == "ddim:3"
+
+
+def test_images_of_no_class_are_not_said_to_have_one(runs, capsys):
+    """At guidance 0 a conditional model is told no class, so that rows named by class would be wrong."""
+    run = runs / "tiny"
+    ask = ("sample", run, "--sampler", "ddim:2", "--guidance", "0", "--per-class", "2", "--singles")
+    told = answer(capsys, *ask)
+    assert told["count"] == 20
+    assert events(run, Sampled)[-1].per_class is None
+    with_classes = answer(capsys, *ask[:4], "--guidance", "1", "--per-class", "2")
+    assert pixels(told["grid"]).shape != pixels(with_classes["grid"]).shape
+    singles = sorted(path.name for path in Path(told["singles"]).iterdir())
+    assert singles == [f"{j:05d}.png" for j in range(20)]
+
+
+def test_another_layout_is_another_folder(runs, capsys):
+    ask = ("sample", runs / "tiny", "--sampler", "ddim:2", "--guidance", "1")
+    rows, plain = (answer(capsys, *ask, *how)["grid"] for how in (("--per-class", "2"), ("--count", "20")))
+    assert rows != plain
+    assert pixels(rows).shape != pixels(plain).shape
+
+
+def test_empty_lists_are_the_recipes(runs, capsys):
+    empty = ("--checkpoint", "--guidance", "--sampler")
+    (row,) = answer(capsys, "evaluate", runs / "tiny", *empty, "--steps", "2", "--count", "70")
+    passport = row["passport"]
+    assert (passport["checkpoint"], passport["sampler"], passport["guidance"]) == (
+        "epoch-00006",
+        "ddim:2",
+        1.25,
+    )
+    figures = {figure["metric"]: figure for figure in row["figures"]}
+    assert figures["fd_classifier"]["n"] == figures["fd_classifier"]["real_n"] == 70
+    assert len(figures["fd_classifier"]["groups"]) > 1
+
+
+def test_one_checkpoint_by_two_names_is_one_row(runs, capsys):
+    ask = ("evaluate", runs / "tiny", "--checkpoint", "last", "6", "epoch-2", "--sampler", "ddim:2")
+    rows = answer(capsys, *ask, "--count", "80")
+    assert [row["passport"]["checkpoint"] for row in rows] == ["epoch-00006", "epoch-00002"]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -5,7 +5,7 @@ import pytest
 from triptych.backbones import BACKBONES
 from triptych.metrics import METRICS
 from triptych.report import names
-from triptych.sampling import SAMPLERS
+from triptych.sampling import SAMPLERS, named_sampler
 
 
 @pytest.mark.parametrize("key", METRICS)
@@ -14,9 +14,15 @@ def test_every_metric_has_a_name_and_the_right_direction(key):
     assert names.METRICS[key].better == METRICS[key].better
 
 
-def test_every_backbone_and_sampler_has_a_name():
+def test_every_backbone_has_a_name():
     assert set(BACKBONES) <= set(names.BACKBONES)
-    assert set(SAMPLERS) <= set(names.SAMPLERS)
+
+
+@pytest.mark.parametrize("key", SAMPLERS)
+def test_every_sampler_is_taken_apart_by_its_label(key):
+    method, steps = names.sampler_parts(named_sampler(f"{key}:7,spacing=leading").label)
+    assert method.endswith(", spacing=leading")
+    assert steps == "7"
 
 
 def test_an_unknown_metric_stands_for_itself():
@@ -28,8 +34,8 @@ def test_an_unknown_metric_stands_for_itself():
     ("sampler", "parts"),
     [
         ("ddim:50", ("DDIM", "50")),
-        ("ddpm:1000,large", ("DDPM, large", "1000")),
-        ("ddim:50,eta=0.5,leading", ("DDIM, eta=0.5, leading", "50")),
+        ("ddpm:1000,variance=large", ("DDPM, variance=large", "1000")),
+        ("ddim:50,eta=0.5,spacing=leading", ("DDIM, eta=0.5, spacing=leading", "50")),
         ("unheard", ("unheard", "")),
     ],
 )

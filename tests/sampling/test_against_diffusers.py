@@ -18,7 +18,7 @@ from triptych.denoiser import Denoiser, GuidedDenoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.random import Stream, normal
-from triptych.sampling import SamplerConfig
+from triptych.sampling import named_sampler
 from triptych.sampling.sampler import sample
 
 SHAPE = (2, 1, 3, 3)
@@ -85,7 +85,7 @@ def test_ddpm(schedule, variance, steps, clip, monkeypatch):
         clip_sample=clip,
         timestep_spacing="leading",
     )
-    config = SamplerConfig("ddpm", steps, variance=variance, spacing="leading", clip=clip)
+    config = named_sampler("ddpm", steps=steps, variance=variance, spacing="leading", clip=clip)
 
     def peer_step(eps, k, x):
         return peer.step(eps, k, x)
@@ -109,7 +109,7 @@ def test_ddim(schedule, eta, steps, clip, monkeypatch):
         set_alpha_to_one=True,
         timestep_spacing="leading",
     )
-    config = SamplerConfig("ddim", steps, eta=eta, spacing="leading", clip=clip)
+    config = named_sampler("ddim", steps=steps, eta=eta, spacing="leading", clip=clip)
 
     def peer_step(eps, k, x):
         return peer.step(eps, k, x, eta=eta, use_clipped_model_output=True, variance_noise=noise_of(k))

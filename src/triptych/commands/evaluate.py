@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from triptych.evaluation.judge import Judge
     from triptych.generation import Request
     from triptych.record.events import Evaluated, Passport
-    from triptych.runs import Model, Run
+    from triptych.runs import Model, Run, Weights
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,11 @@ class EvaluateOptions:
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run, such as runs/digits-unet."""
     checkpoint: tuple[str, ...] = ("last",)
-    """Checkpoints: last, best-mse, epoch-350 or 350."""
+    """Checkpoints: last, best-mse, epoch-350 or 350; by default the last."""
     guidance: tuple[float, ...] = ()
     """Guidance scales; by default the recipe's."""
     sampler: tuple[str, ...] = ()
-    """Samplers with their steps, such as ddim:50 ddpm:1000; by default the recipe's."""
+    """Samplers with their steps and options, such as ddim:50 ddpm:1000; by default the recipe's."""
     count: int | None = None
     """Images of each row; by default as many as the held-out split has, in equal classes."""
     raw: bool = False
@@ -59,6 +58,16 @@ class EvaluateOptions:
     details: OmitArgPrefixes[SamplerOptions] = field(default_factory=SamplerOptions)
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A row of the table that was asked for."""
+
+    request: Request
+    passport: Passport
+    known: Evaluated | None
+    """The row itself, where the record already holds it."""
+
+
 def run(tokens: Sequence[str]) -> int:
     """Measure what the tokens ask for; return the exit code."""
     options = parse(EvaluateOptions, tokens, "triptych evaluate")
@@ -67,24 +76,41 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.runs import Run
 
     opened = Run(options.run)
-    weights = "raw" if options.raw else "ema"
-    models = [opened.model(name, weights, options.device) for name in dict.fromkeys(options.checkpoint)]
-    # Everything is checked before the first image is drawn: a typing error must not cost an hour.
-    requests = make_requests(opened, models[0], options)
-    judge = Judge(opened.dataset, models[0].device, force=options.force)
-    count = len(models) * len(requests)
-    say(options, f"{count} row{'s' if count > 1 else ''} of {requests[0].count} images")
+    # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
+    # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
+    epochs: dict[str, float] = {}
+    for wanted in options.checkpoint or ("last",):
+        model = opened.model(wanted, weights_of(options), options.device)
+        epochs[model.checkpoint] = model.epoch
+    requests = make_requests(opened, model, options)
+    judge = Judge(opened.dataset, model.device, force=options.force)
+    plan = [
+        Planned(request, passport, None if options.again else recorded(opened, passport))
+        for name, epoch in epochs.items()
+        for request in requests
+        for passport in [judge.passport(request, name, epoch, model.weights)]
+    ]
+    if any(planned.known is None for planned in plan):
+        for request in requests:
+            judge.check(model.denoiser, request)
+    say(options, f"{len(plan)} row{'s' if len(plan) > 1 else ''} of {requests[0].count} images")
     rows = []
-    for model, request in itertools.product(models, requests):
-        row = measured_row(opened, judge, model, request, options)
-        rows.append(row)
-        say(options, line_of(row))
+    for planned in plan:
+        if planned.known is None and planned.passport.checkpoint != model.checkpoint:
+            model = opened.model(planned.passport.checkpoint, weights_of(options), options.device)
+        rows.append(planned.known or measured_row(opened, judge, model, planned, options))
+        say(options, line_of(rows[-1]))
     if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
         print()
     else:
         say(options, *best_lines(rows))
     return 0
+
+
+def weights_of(options: EvaluateOptions) -> Weights:
+    """Return which weights were asked for."""
+    return "raw" if options.raw else "ema"
 
 
 def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[Request]:
@@ -99,25 +125,22 @@ def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[R
             model,
             count=count,
             guidance=scale,
-            sampler=chosen_sampler(spec, options.details),
+            sampler=chosen_sampler(spec, options.details, opened.experiment.sampling.sampler),
             seed=options.seed,
             batch_size=options.batch_size,
         )
-        for spec in dict.fromkeys(options.sampler or (opened.experiment.sampling.sampler,))
+        for spec in dict.fromkeys(options.sampler or (None,))
         for scale in dict.fromkeys(options.guidance or (None,))
     ]
 
 
 def measured_row(
-    opened: Run, judge: Judge, model: Model, request: Request, options: EvaluateOptions
+    opened: Run, judge: Judge, model: Model, planned: Planned, options: EvaluateOptions
 ) -> Evaluated:
-    """Return the row of one model and request: from the record, or measured now and recorded."""
+    """Return the row of one model and request, measured now and recorded."""
     from tqdm import tqdm
 
-    passport = judge.passport(request, model.checkpoint, model.epoch, model.weights)
-    known = None if options.again else recorded(opened, passport)
-    if known is not None:
-        return known
+    request, passport = planned.request, planned.passport
     silent = options.quiet or options.json or not sys.stderr.isatty()
     with tqdm(total=request.count, unit="image", disable=silent, leave=False) as bar:
         row = judge.row(model.denoiser, request, passport, lambda batch: bar.update(len(batch.index)))

@@ -31,7 +31,7 @@ class SampleOptions:
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run, such as runs/digits-unet."""
     sampler: str | None = None
-    """Sampler and steps, such as ddim:50 or ddpm:1000; by default the recipe's."""
+    """Sampler, steps and options, such as ddim:50 or ddim:50,eta=0.5; by default the recipe's."""
     guidance: float | None = None
     """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
     checkpoint: str = "last"
@@ -39,7 +39,7 @@ class SampleOptions:
     raw: bool = False
     """Take the raw weights, not their moving average."""
     per_class: int | None = None
-    """Images of each class, one row a class; by default the recipe's."""
+    """Images of each class, one row a class (at guidance 0 they have none); by default the recipe's."""
     count: int | None = None
     """Images in all, in one grid, instead of so many per class."""
     classes: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def run(tokens: Sequence[str]) -> int:
     opened = Run(options.run)
     model = opened.model(options.checkpoint, "raw" if options.raw else "ema", options.device)
     request = make_request(opened, model, options)
-    by_class = options.count is None and model.denoiser.backbone.classes > 0
+    by_class = options.count is None and request.guidance > 0
     pictures = Pictures(by_class, options.gif, options.singles, options.out)
     written = draw(opened, model, request, pictures, silent=options.quiet or options.json)
     if options.json:
@@ -91,16 +91,20 @@ def run(tokens: Sequence[str]) -> int:
 def make_request(opened: Run, model: Model, options: SampleOptions) -> Request:
     """Return the request that the options make of this model, with the recipe's defaults."""
     defaults = opened.experiment.sampling
-    names = opened.dataset.class_names
+    names = opened.class_names
     if (options.per_class is not None or options.classes) and model.denoiser.backbone.classes == 0:
         raise UserError("--per-class and --classes", "the model is unconditional", "use --count")
+    if options.classes and options.guidance == 0:
+        raise UserError(
+            "--classes at --guidance 0", "it draws no class", "give a scale above 0, or no classes"
+        )
     classes = [class_number(name, names) for name in options.classes]
     per_class = defaults.per_class if options.per_class is None else options.per_class
     return opened.request(
         model,
         count=per_class * len(classes or names) if options.count is None else options.count,
         guidance=options.guidance,
-        sampler=chosen_sampler(options.sampler or defaults.sampler, options.details),
+        sampler=chosen_sampler(options.sampler, options.details, defaults.sampler),
         seed=options.seed,
         batch_size=options.batch_size,
         classes=classes,

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from triptych.commands.writing import writing_to
 from triptych.generation import Request, generate
 from triptych.record.animation import Film
 from triptych.record.environment import describe_device
@@ -58,9 +59,11 @@ class Drawn:
 
 def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent: bool) -> Written:
     """Draw the images of `request`, write the pictures that are wanted, and record it."""
-    folder = pictures.out or run.folder / "samples" / folder_name(model, request)
-    names = run.dataset.class_names
-    turn = len(request.classes or names)
+    names = run.class_names
+    per_class = request.count // len(request.classes or names) if pictures.by_class else None
+    folder = pictures.out or run.folder / "samples" / folder_name(model, request, per_class)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # told before the images have cost an hour
     film = Film(request.sampler.steps + 1) if pictures.gif else None
     drawn = draw_images(model, request, film, silent=silent)
 
@@ -69,11 +72,12 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         picture = class_grid(drawn.pixels, drawn.labels, names, caption=title)
     else:
         picture = grid(drawn.pixels, caption=title)
-    save_png(picture, folder / "grid.png")
-    if film is not None:
-        film.save(folder / "denoising.gif", title=title)
-    if pictures.singles:
-        write_singles(drawn, names, folder / "images")
+    with writing_to(folder):
+        save_png(picture, folder / "grid.png")
+        if film is not None:
+            film.save(folder / "denoising.gif", title=title)
+        if pictures.singles:
+            write_singles(drawn, names if request.guidance > 0 else None, folder / "images")
     sampled = Sampled(
         epoch=model.epoch,
         checkpoint=model.checkpoint,
@@ -83,7 +87,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         clip=request.sampler.clip,
         seed=request.seed,
         count=request.count,
-        per_class=request.count // turn if pictures.by_class else None,
+        per_class=per_class,
         grid=relative(folder / "grid.png", run.folder),
         gif=relative(folder / "denoising.gif", run.folder) if film else None,
         network_calls=drawn.calls,
@@ -115,12 +119,13 @@ def draw_images(model: Model, request: Request, film: Film | None, *, silent: bo
     return Drawn(torch.cat(pixels), torch.cat(labels), calls, time.perf_counter() - start)
 
 
-def folder_name(model: Model, request: Request) -> str:
-    """Return a folder name that tells apart whatever gives different images."""
+def folder_name(model: Model, request: Request, per_class: int | None) -> str:
+    """Return a folder name that tells apart whatever gives different images or another layout."""
     sampler = request.sampler.label.translate(str.maketrans(":,=", "---"))
     parts = [model.checkpoint, *(["raw"] if model.weights == "raw" else []), sampler]
     parts += [] if request.sampler.clip else ["unclipped"]
-    parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}", f"n-{request.count}"]
+    parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}"]
+    parts += [f"n-{request.count}" if per_class is None else f"{per_class}-per-class"]
     parts += ["classes-" + "-".join(map(str, request.classes))] if request.classes else []
     return "-".join(parts)
 
@@ -130,9 +135,9 @@ def relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def write_singles(drawn: Drawn, names: Sequence[str], folder: Path) -> None:
-    """Write every image in its own size as `00000-class.png`."""
+def write_singles(drawn: Drawn, names: Sequence[str] | None, folder: Path) -> None:
+    """Write every image in its own size as `00000-class.png`, or `00000.png` where they have no class."""
     folder.mkdir(parents=True, exist_ok=True)
     for j, (image, label) in enumerate(zip(drawn.pixels.numpy(), drawn.labels.tolist(), strict=True)):
         picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-        picture.save(folder / f"{j:05d}-{names[label]}.png")
+        picture.save(folder / (f"{j:05d}-{names[label]}.png" if names else f"{j:05d}.png"))

@@ -67,6 +67,15 @@ class Judge:
             device=describe_device(self.device),
         )
 
+    def check(self, denoiser: Denoiser, request: Request) -> None:
+        """Raise `UserError` where the model cannot answer `request`, or it asks for too few images."""
+        classes = denoiser.backbone.classes
+        request.check(classes)
+        request.sampler.levels(denoiser.schedule)  # refuses a grid finer than the schedule
+        for metric in self.metrics.values():
+            if not metric.labelled or shows_classes(request, classes):
+                metric.check_count(request.count, self.reference, force=self.force)
+
     def row(
         self,
         denoiser: Denoiser,
@@ -79,8 +88,8 @@ class Judge:
         Raises:
             UserError: the model cannot answer the request, or it asks for too few images.
         """
-        # Images drawn without guidance towards a class were asked to show none.
-        labelled = denoiser.backbone.classes > 0 and request.guidance > 0
+        self.check(denoiser, request)
+        labelled = shows_classes(request, denoiser.backbone.classes)
         clock = GenerationClock(self.device)
         calls = 0
         start = time.perf_counter()
@@ -104,6 +113,14 @@ class Judge:
             generation_took=clock.seconds,
             measuring_took=total - clock.seconds,
         )
+
+
+def shows_classes(request: Request, classes: int) -> bool:
+    """Whether the images of `request`, to a model of `classes` classes, are asked to show one each.
+
+    Without guidance towards a class they are asked to show none.
+    """
+    return classes > 0 and request.guidance > 0
 
 
 class GenerationClock:

@@ -92,6 +92,9 @@ def figures(
                 per_class=value.per_class,
                 real_per_class=truth.per_class if truth else None,
                 split_std=value.split_std,
+                groups=value.groups,
+                n=value.n,
+                real_n=truth.n if truth else None,
             )
         )
     return tuple(out)

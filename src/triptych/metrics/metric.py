@@ -61,6 +61,13 @@ class Metric(ABC):
         """Return the fewest generated images of which the figure means something."""
         return 2
 
+    def check_count(self, count: int, reference: FeatureSet, *, force: bool = False) -> None:
+        """Raise `UserError` where `count` generated images are too few; `force` allows any from 2 on."""
+        least = 2 if force else self.least(reference)
+        if count < least:
+            remedy = "generate more images" + ("" if force else ", or force it and read it with care")
+            raise UserError(f"{self.name} of {count} images", f"it takes at least {least}", remedy)
+
     def __call__(self, generated: FeatureSet, reference: FeatureSet, *, force: bool = False) -> Value:
         """Return the figure of `generated` against `reference`.
 
@@ -75,15 +82,7 @@ class Metric(ABC):
         """
         if generated.extractor != reference.extractor:
             raise ValueError(f"{self.name}: features of different extractors cannot be compared")
-        least = 2 if force else self.least(reference)
-        if len(generated) < least:
-            raise UserError(
-                f"{self.name} of {len(generated)} images",
-                f"it takes at least {least}",
-                "generate more images"
-                if force
-                else "generate more images, or force it and read it with care",
-            )
+        self.check_count(len(generated), reference, force=force)
         if self.labelled and not generated.labelled:
             raise UserError(
                 f"{self.name} of images without labels",

@@ -74,6 +74,13 @@ class Figure:
     real_per_class: tuple[float, ...] | None = None
     split_std: float | None = None
     """Standard deviation over splits, for the metrics that are defined with one (Inception Score)."""
+    groups: tuple[float, ...] = ()
+    """The estimate with each jackknife group left out in turn; group g has the same noise in every row of a
+    seed, so that two rows can be compared group by group. Empty in records of older versions."""
+    n: int = 0
+    """Number of images behind the estimate; 0 in records of older versions."""
+    real_n: int | None = None
+    """Number of real images behind `real`."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
-"""Samplers and the grids they walk down: every sampler is one file and one line in `SAMPLERS`."""
+"""Samplers and the grids they walk down: every sampler is one file and one line in `SAMPLERS`.
+
+A sampler's options are the fields of its class, with their defaults; everything that is said of them (what a
+name may set, what a label shows, what is refused) is read from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from triptych.diffusion.noise_level import NoiseLevel
 from triptych.diffusion.schedules import NoiseSchedule
@@ -14,70 +18,121 @@ from triptych.sampling.ddpm import DDPM
 from triptych.sampling.grids import GRIDS
 from triptych.sampling.sampler import Sampler
 
-SAMPLERS: dict[str, Callable[[SamplerConfig], Sampler]] = {
-    "ddpm": lambda config: DDPM(config.variance),
-    "ddim": lambda config: DDIM(config.eta),
-}
-"""Every sampler by the name that recipes use, made from the options that concern it."""
+SAMPLERS: dict[str, type[Sampler]] = {"ddpm": DDPM, "ddim": DDIM}
+"""Every sampler by the name that recipes use."""
 
-DEFAULT_STEPS = {"ddpm": 1000, "ddim": 50}
-"""Steps of a sampler that is named without any."""
+SPACING = "trailing"
+"""The grid of a sampler that is named without one."""
+
+MOST_STEPS = 100_000
+"""A hundred times as many as a schedule has: more is a typing error that would take days."""
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """A sampler, the number of its steps, and its options."""
+    """A sampler with its options, the number of its steps, and the grid that it walks down."""
 
-    name: str = "ddim"
+    name: str
     """Name of the sampler."""
-    steps: int = 50
-    """Number of steps, at least 1."""
-    eta: float = 0.0
-    """DDIM: 0 deterministic, 1 as noisy as DDPM; 0 <= eta <= 1."""
-    variance: Literal["small", "large"] = "small"
-    """DDPM: the posterior's own variance, or that of the forward step."""
-    spacing: str = "trailing"
+    steps: int
+    """Number of steps, 1 to 100,000."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Options of the sampler that are not to have their defaults."""
+    spacing: str = SPACING
     """Grid of times: trailing (begins at pure noise) or leading (DDIM's own)."""
     clip: bool = True
     """Whether predicted images are clamped to [-1, 1] in every step, after guidance."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError` where an option is out of range."""
-        if self.name not in SAMPLERS:
-            raise UserError(f"sampler {self.name}", "no such sampler", f"choose from {', '.join(SAMPLERS)}")
+        """Raise `UserError` where there is no such sampler, grid or option, or one is out of range."""
+        known = defaults_of(self.name)
+        for option in self.options:
+            if option not in known:
+                raise no_such_option(self.name, option)
         if self.spacing not in GRIDS:
             raise UserError(f"spacing {self.spacing}", "no such grid", f"choose from {', '.join(GRIDS)}")
-        if self.steps < 1:
-            raise UserError(f"sampler {self.name}", f"{self.steps} steps", "take at least 1")
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"sampler {self.name}", f"eta {self.eta}", "choose 0 <= eta <= 1")
+        if not 1 <= self.steps <= MOST_STEPS:
+            found = f"{self.steps} steps, each of them a call of the network"
+            raise UserError(f"sampler {self.name}", found, f"choose 1 to {MOST_STEPS:,}")
+        self.build()
 
     @property
     def label(self) -> str:
-        """How tables name it: `ddim:50`, with the options that differ from the default."""
-        extras = [f"eta={self.eta:g}"] if self.name == "ddim" and self.eta else []
-        extras += [self.variance] if self.name == "ddpm" and self.variance != "small" else []
-        extras += [self.spacing] if self.spacing != "trailing" else []
-        return f"{self.name}:{self.steps}" + "".join(f",{extra}" for extra in extras)
+        """How tables name it: `ddim:50`, with what differs from the default: `ddim:50,eta=0.5`.
+
+        `named_sampler` takes it back.
+        """
+        defaults = defaults_of(self.name) | {"spacing": SPACING}
+        chosen = defaults | dict(self.options) | {"spacing": self.spacing}
+        extras = [f"{name}={value}" for name, value in chosen.items() if value != defaults[name]]
+        return ",".join([f"{self.name}:{self.steps}", *(extra.removesuffix(".0") for extra in extras)])
 
     def build(self) -> Sampler:
         """Return the sampler."""
-        return SAMPLERS[self.name](self)
+        return SAMPLERS[self.name](**self.options)
 
     def levels(self, schedule: NoiseSchedule) -> list[NoiseLevel]:
         """Return the noise levels it walks down, from the noisiest to data: steps + 1 of them."""
-        return [schedule.level(t) for t in GRIDS[self.spacing](self.steps, schedule.steps)]
+        return [schedule.level(t) for t in GRIDS[self.spacing](self.steps, schedule)]
 
 
-def named_sampler(spec: str, base: SamplerConfig | None = None) -> SamplerConfig:
-    """Return the sampler that `ddim`, `ddim:50` or `ddpm:1000` names, with the other options of `base`.
+def named_sampler(spec: str, **settings: Any) -> SamplerConfig:
+    """Return the sampler that `ddim`, `ddim:50` or `ddim:50,eta=0.5,spacing=leading` names.
+
+    Args:
+        spec: name, number of steps if not the sampler's usual one, and options that differ from the default.
+        settings: `steps`, `spacing`, `clip` and options of the sampler; they go before what `spec` says.
 
     Raises:
-        UserError: no such sampler, or the steps are no number.
+        UserError: there is no such sampler or option, or a value is out of range.
     """
-    name, _, steps = spec.partition(":")
+    name, said = read_spec(spec)
+    chosen = said | settings
+    return SamplerConfig(
+        name,
+        steps=chosen.pop("steps", SAMPLERS[name].usual_steps),
+        spacing=chosen.pop("spacing", SPACING),
+        clip=chosen.pop("clip", True),
+        options=chosen,
+    )
+
+
+def read_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a sampler and the settings that a spec adds: `ddim:50` gives ddim, {steps: 50}.
+
+    Raises:
+        UserError: there is no such sampler or option, or a value is of another kind.
+    """
+    head, *parts = spec.split(",")
+    name, _, steps = head.partition(":")
+    defaults = defaults_of(name) | {"spacing": SPACING}
+    said: dict[str, Any] = {}
+    if steps:
+        if not (steps.isdecimal() and len(steps) <= len(str(MOST_STEPS))):
+            found = f"{steps[:20]!r} is no number of steps"
+            raise UserError(f"sampler {name}", found, f"write it like {name}:50, at most {MOST_STEPS:,}")
+        said["steps"] = int(steps)
+    for part in parts:
+        option, _, text = part.partition("=")
+        if option not in defaults:
+            raise no_such_option(name, option)
+        kind = type(defaults[option])
+        try:
+            said[option] = kind(text)
+        except ValueError as error:
+            found = f"{text!r} is no {kind.__name__}"
+            raise UserError(f"sampler {spec}", found, f"write it like {option}={defaults[option]}") from error
+    return name, said
+
+
+def defaults_of(name: str) -> dict[str, Any]:
+    """Return the options of a sampler with their defaults; UserError: there is no such sampler."""
     if name not in SAMPLERS:
-        raise UserError(f"sampler {spec}", "no such sampler", f"choose from {', '.join(SAMPLERS)}")
-    if steps and not steps.isdecimal():
-        raise UserError(f"sampler {spec}", f"{steps!r} is no number of steps", f"write it like {name}:50")
-    return replace(base or SamplerConfig(), name=name, steps=int(steps or DEFAULT_STEPS[name]))
+        raise UserError(f"sampler {name}", "no such sampler", f"choose from {', '.join(SAMPLERS)}")
+    return {option.name: option.default for option in fields(SAMPLERS[name])}
+
+
+def no_such_option(name: str, option: str) -> UserError:
+    """Return the error that the sampler does not have this option."""
+    known = ", ".join([*defaults_of(name), "spacing"])
+    return UserError(f"sampler {name}", f"it has no option {option!r}", f"choose from {known}")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel, along
-from triptych.sampling.sampler import Denoise, NoiseSource, SamplerState, implied_noise
+from triptych.errors import UserError
+from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState, implied_noise
 
 
-class DDIM:
-    """Move along the line that the predicted x_0 and the noise it implies define (equation 12).
+@dataclass(frozen=True)
+class DDIM(Sampler):
+    """Move along the line that the predicted x_0 and the noise it implies define (equation 12)."""
 
-    Args:
-        eta: 0 is deterministic; 1 has the noise of DDPM's small variance (equation 16).
-    """
+    usual_steps = 50
 
-    name = "ddim"
+    eta: float = 0.0
+    """0 is deterministic; 1 has the noise of DDPM's small variance (equation 16)."""
 
-    def __init__(self, eta: float = 0.0):
-        self.eta = eta
+    def __post_init__(self) -> None:
+        """Raise `UserError` where an option is out of range."""
+        if not 0 <= self.eta <= 1:
+            raise UserError("sampler ddim", f"eta {self.eta}", "choose 0 <= eta <= 1")
 
     def step(
         self,

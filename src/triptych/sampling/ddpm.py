@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel, along
-from triptych.sampling.sampler import Denoise, NoiseSource, SamplerState
+from triptych.errors import UserError
+from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState
+
+Variance = Literal["small", "large"]
 
 
-class DDPM:
-    """Draw each next image from the posterior q(x_s | x_t, x_0) at the predicted x_0 (equation 7).
+@dataclass(frozen=True)
+class DDPM(Sampler):
+    """Draw each next image from the posterior q(x_s | x_t, x_0) at the predicted x_0 (equation 7)."""
 
-    Args:
-        variance: `small` is the posterior's own, optimal for data at one point (beta-tilde);
-            `large` is that of the forward step (beta), optimal for normal data (section 3.2).
-    """
+    usual_steps = 1000
 
-    name = "ddpm"
+    variance: Variance = "small"
+    """`small` is the posterior's own, optimal for data at one point (beta-tilde);
+    `large` is that of the forward step (beta), optimal for normal data (section 3.2)."""
 
-    def __init__(self, variance: Literal["small", "large"] = "small"):
-        self.variance = variance
+    def __post_init__(self) -> None:
+        """Raise `UserError` where an option is none of its values."""
+        if self.variance not in get_args(Variance):
+            raise UserError("sampler ddpm", f"variance {self.variance}", "choose small or large")
 
     def step(
         self,

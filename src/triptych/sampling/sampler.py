@@ -6,8 +6,10 @@ clean ones, and a source of noise; never a network, a label, a schedule or a con
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,11 +30,18 @@ class SamplerState(NamedTuple):
     history: tuple = ()
 
 
-class Sampler(Protocol):
-    """A rule that takes noisy images from one noise level to the next."""
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A rule that takes noisy images from one noise level to the next.
 
-    name: str
+    A subclass is a frozen dataclass whose fields are its options, each with a default: numbers or texts,
+    so that they can be typed.
+    """
 
+    usual_steps: ClassVar[int]
+    """Number of steps where none is asked for."""
+
+    @abstractmethod
     def step(
         self,
         state: SamplerState,
@@ -42,7 +51,6 @@ class Sampler(Protocol):
         noise: NoiseSource,
     ) -> tuple[SamplerState, Tensor]:
         """Go from levels[i] to levels[i + 1]; return the new state and the x_0 predicted on the way."""
-        ...
 
 
 class Step(NamedTuple):

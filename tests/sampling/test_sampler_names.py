@@ -1,0 +1,81 @@
+"""Samplers as they are written in recipes, on the command line and in tables."""
+
+from dataclasses import fields
+
+import pytest
+
+from triptych.errors import UserError
+from triptych.sampling import MOST_STEPS, SAMPLERS, SamplerConfig, named_sampler
+from triptych.sampling.grids import GRIDS
+
+
+def test_names_and_steps():
+    assert named_sampler("ddim:50") == SamplerConfig("ddim", 50)
+    assert named_sampler("ddpm") == SamplerConfig("ddpm", 1000)
+    assert named_sampler("ddim:50", steps=20, clip=False) == SamplerConfig("ddim", 20, clip=False)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_option_can_be_typed(name):
+    """Options have a default, which is a number or a text, and building without any gives the defaults."""
+    sampler = named_sampler(name).build()
+    assert isinstance(sampler, SAMPLERS[name])
+    for option in fields(sampler):
+        assert isinstance(option.default, int | float | str)
+        assert named_sampler(f"{name},{option.name}={option.default}").build() == sampler
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("spacing", GRIDS)
+def test_a_label_is_a_name(name, spacing):
+    config = named_sampler(name, spacing=spacing)
+    assert named_sampler(config.label) == config
+    assert config.label.startswith(f"{name}:{SAMPLERS[name].usual_steps}")
+
+
+@pytest.mark.parametrize(
+    ("label", "config"),
+    [
+        ("ddim:50", named_sampler("ddim:50,eta=0,spacing=trailing")),
+        ("ddim:10,eta=0.5", named_sampler("ddim:10", eta=0.5)),
+        ("ddim:10,eta=1", named_sampler("ddim:10", eta=1.0)),
+        ("ddim:10,eta=0.12345678", named_sampler("ddim:10", eta=0.12345678)),
+        ("ddpm:7,variance=large,spacing=leading", named_sampler("ddpm:7,spacing=leading", variance="large")),
+    ],
+)
+def test_a_label_says_what_differs_from_the_default(label, config):
+    assert config.label == label
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("euler", "choose from ddpm, ddim"),
+        ("", "no such sampler"),
+        ("ddim:x", "no number of steps"),
+        ("ddim:-3", "no number of steps"),
+        ("ddim:0", "choose 1 to 100,000"),
+        (f"ddim:{MOST_STEPS + 1}", "choose 1 to 100,000"),
+        ("ddim:99999999999", "at most 100,000"),
+        ("ddim:" + "9" * 5000, "at most 100,000"),
+        ("ddim:50,eta", "no float"),
+        ("ddim:50,eta=much", "no float"),
+        ("ddim:50,eta=nan", "0 <= eta <= 1"),
+        ("ddim:50,eta=2", "0 <= eta <= 1"),
+        ("ddim:50,", "no option"),
+        ("ddim:50,variance=large", "it has no option 'variance'; choose from eta, spacing"),
+        ("ddpm:50,variance=huge", "small or large"),
+        ("ddim:50,spacing=random", "choose from trailing, leading"),
+    ],
+)
+def test_bad_names_say_what_to_write(spec, told):
+    with pytest.raises(UserError, match=told) as raised:
+        named_sampler(spec)
+    assert len(str(raised.value)) < 200
+
+
+def test_options_of_another_sampler_are_refused():
+    with pytest.raises(UserError, match="it has no option 'eta'"):
+        named_sampler("ddpm", eta=0.5)
+    with pytest.raises(UserError, match="no such sampler"):
+        SamplerConfig("euler", 5)
