@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from triptych.commands.writing import writing_to
 from triptych.errors import UserError
 from triptych.parsing import parse
-
-FILE_NAMES = {"en": "EXPERIMENTS.md", "zh": "EXPERIMENTS.zh.md"}
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class ReportOptions:
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
     """Folders of runs, in the order in which they are to appear."""
-    out: Path | None = None
-    """File to write; by default EXPERIMENTS.md (or EXPERIMENTS.zh.md) in the current folder."""
+    out: Path = Path()
+    """File to write, if it ends in .md; else the folder for EXPERIMENTS.md (or EXPERIMENTS.zh.md)."""
     language: Literal["en", "zh"] = "en"
     """English or Chinese."""
     quiet: bool = False
@@ -37,8 +36,8 @@ def run(tokens: Sequence[str]) -> int:
 
     from triptych.report.report import report
 
-    out = options.out or Path(FILE_NAMES[options.language])
-    report(options.runs, out, options.language)
+    with writing_to(options.out):
+        written = report(options.runs, options.out, options.language)
     if not options.quiet:
-        print(out)
+        print(written)
     return 0

@@ -22,6 +22,7 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
     `out` is the file to write if it ends in `.md`, else the folder to write `EXPERIMENTS.md` (or
     `EXPERIMENTS.zh.md`) into. Curves go into a folder `...-assets` beside it. The same records give the
     same bytes. UserError: a folder is no run, its record is empty or broken, or there is no such language.
+    OSError: the file cannot be written.
     """
     words = Language(language)
     if not run_folders:
@@ -37,8 +38,11 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
     text = markdown(compose(runs, words, curves))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
     return path
 
 
