@@ -9,6 +9,9 @@ import torch
 
 from triptych.errors import UserError
 
+TYPES = ("cpu", "cuda", "mps")
+"""The types of device that everything runs on; torch knows more, and some of them hold no numbers."""
+
 
 def select_device(name: str = "auto") -> torch.device:
     """Return the device called `name`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -20,6 +23,12 @@ def select_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in TYPES:
+            raise UserError(
+                f"--device {name}",
+                "it is not a type of device that everything runs on",
+                f"choose auto, {', '.join(TYPES)}",
+            )
         torch.zeros((), device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = f"torch {torch.__version__} finds no such device"

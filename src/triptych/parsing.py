@@ -18,7 +18,9 @@ FRAME = re.compile(r"[─-╿]{2,}|[-+=]{4,}")
 """Lines and corners of the box that the parser draws around its messages, also where it lacks Unicode."""
 
 
-def parse(kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = True) -> T:
+def parse(
+    kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = True, remedy: str | None = None
+) -> T:
     """Return a `kind` filled from command-line tokens; `--help` prints the fields and exits.
 
     Args:
@@ -26,6 +28,7 @@ def parse(kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = T
         tokens: what was typed, such as `["--training.epochs", "5"]`; of two equal flags the last counts.
         command: how the user called it, for messages.
         flags: whether a boolean is given as `--quiet` and `--no-quiet`, or else as `--quiet True`.
+        remedy: what to do about a mistake, where no similar field is found; None points to the help.
 
     Raises:
         UserError: an unknown field, a value of the wrong type, or one that is missing.
@@ -42,10 +45,10 @@ def parse(kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = T
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise _as_user_error(printed.getvalue(), command) from None
+        raise _as_user_error(printed.getvalue(), command, remedy or f"see `{command} --help`") from None
 
 
-def _as_user_error(box: str, command: str) -> UserError:
+def _as_user_error(box: str, command: str, remedy: str) -> UserError:
     """Turn the parser's framed message into one line: what is wrong, then what was perhaps meant.
 
     The first line is a title; lines of frame part the message from suggestions and a hint to the help.
@@ -61,5 +64,6 @@ def _as_user_error(box: str, command: str) -> UserError:
     found = " ".join(message).rstrip(".")
     meant = [text for part in hints for text in part if text.startswith("--") and "--help" not in text]
     unknown = "unrecognized" in found.lower()
-    remedy = f"perhaps you meant {meant[0]}" if meant and unknown else f"see `{command} --help`"
+    if meant and unknown:
+        remedy = f"perhaps you meant {meant[0]}"
     return UserError(command, found[:1].lower() + found[1:], remedy)

@@ -9,6 +9,9 @@ import yaml
 
 from triptych.errors import UserError
 
+MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError)
+"""What PyYAML raises beside its own errors, for values such as `2024-13-45` or `!!int x`."""
+
 
 def packaged_recipes() -> list[str]:
     """Return the names of the recipes that come with the program."""
@@ -49,6 +52,13 @@ def parse_recipe(recipe: str, text: str) -> dict:
     """
     try:
         fields = yaml.safe_load(text)
+        if isinstance(fields, dict):
+            as_tokens(fields)  # follows every alias, also one that leads back to itself
+    except RecursionError as error:
+        raise UserError(f"recipe {recipe}", "it is nested without end", "mend the file") from error
+    except MALFORMED as error:
+        found = f"a value does not fit its tag or looks like a date that there is not ({error})"
+        raise UserError(f"recipe {recipe}", found, "mend the value, or quote it") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""

@@ -22,7 +22,8 @@ def zero(module: nn.Module) -> nn.Module:
 def sinusoid(number: Tensor, width: int) -> Tensor:
     """Embed numbers [B] as sines, then cosines, of geometric frequencies 1 to 1/10,000: f32 [B, width].
 
-    The positional encoding of arXiv 1706.03762, section 3.5, in the layout that DDPM uses.
+    The width is even and at least 4. The positional encoding of arXiv 1706.03762, section 3.5, in the
+    layout that DDPM uses.
     """
     half = width // 2
     frequency = torch.exp(torch.arange(half, device=number.device) * (-math.log(10000.0) / (half - 1)))

@@ -24,7 +24,7 @@ class UNetConfig:
 
     kind: Literal["unet"] = "unet"
     width: int = 128
-    """Channels at full resolution; a multiple of `groups`."""
+    """Channels at full resolution, even and at least 4; a multiple of `groups` and of `heads`."""
     multipliers: tuple[int, ...] = (1, 2, 2, 2)
     """Channels of each level, in units of `width`; each further level has half the resolution."""
     blocks: int = 2
@@ -46,6 +46,12 @@ class UNetConfig:
                 f"backbone.multipliers {self.multipliers} on {image_size}-pixel images",
                 f"{image_size} cannot be halved {len(self.multipliers) - 1} times",
                 "use fewer levels, or images whose size divides",
+            )
+        if self.width < 4 or self.width % 2:
+            raise UserError(
+                f"backbone.width {self.width}",
+                "the noise level is embedded in pairs of sine and cosine, at least two",
+                "choose an even number, at least 4",
             )
         for name, divisor in (("groups", self.groups), ("heads", self.heads)):
             if divisor < 1 or self.width % divisor:
