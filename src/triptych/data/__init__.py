@@ -9,8 +9,8 @@ from triptych.data import digits
 from triptych.data.dataset import Dataset
 from triptych.errors import UserError
 
-DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits.load}
-"""Every data set by the name that recipes use."""
+DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {"digits": lambda config: digits.load()}
+"""Every data set by the name that recipes use, loaded as the configuration says."""
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ class DataConfig:
             raise UserError(
                 f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}"
             )
-        return DATASETS[self.name]()
+        return DATASETS[self.name](self)
