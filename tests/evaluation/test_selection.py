@@ -51,9 +51,11 @@ def test_rows_within_two_standard_errors_of_the_difference_are_ties():
     assert best.ties == (near,)
 
 
-def test_without_spread_nothing_ties_but_the_first_of_equals_wins():
+def test_the_first_of_equals_wins_and_the_others_tie():
     rows = [row("x", spread=None, fd_classifier=1.0), row("y", spread=None, fd_classifier=1.0)]
-    assert best_row(rows, "fd_classifier").row is rows[0]
+    best = best_row(rows, "fd_classifier")
+    assert best.row is rows[0]
+    assert best.ties == (rows[1],)
 
 
 def test_rows_that_lack_the_metric_are_passed_over():

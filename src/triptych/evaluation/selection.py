@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from triptych.errors import UserError
 from triptych.metrics import METRICS
+from triptych.record import verdict
 from triptych.record.events import Evaluated, Figure, Passport
 
 
@@ -19,8 +20,7 @@ class Best:
         metric: name of the metric.
         row: the row that has the best figure.
         figure: that figure.
-        ties: rows that lie within twice the standard error of the difference, in the order given: the
-            measurement does not tell them from the best.
+        ties: rows that the measurement does not tell from the best, in the order given.
     """
 
     metric: str
@@ -54,17 +54,19 @@ def figure_of(row: Evaluated, metric: str) -> Figure | None:
 
 
 def loss(figure: Figure) -> float | None:
-    """Return a number that is lower for a better figure; None where the metric needs a real value it lacks.
+    """Return a number that is lower for a better figure, None where there is none.
 
     Raises:
         UserError: no such metric.
     """
+    return verdict.loss(figure, direction(figure))
+
+
+def direction(figure: Figure) -> verdict.Better:
+    """Return which values of the figure's metric are better; UserError: no such metric."""
     if figure.metric not in METRICS:
         raise UserError(f"select by {figure.metric}", "no such metric", f"choose from {', '.join(METRICS)}")
-    better = METRICS[figure.metric].better
-    if better == "real":
-        return None if figure.real is None else abs(figure.estimate - figure.real)
-    return figure.estimate if better == "lower" else -figure.estimate
+    return METRICS[figure.metric].better
 
 
 def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
@@ -76,11 +78,11 @@ def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
     found = _measured(rows, metric)
     if not found:
         raise UserError(f"select by {metric}", "no row has it", "evaluate with it first")
-    best, figure, low = min(found, key=lambda entry: entry[2])
+    best, figure, _ = min(found, key=lambda entry: entry[2])
     ties = tuple(
         row
-        for row, other, value in found
-        if row is not best and value - low < 2 * math.hypot(figure.spread or 0.0, other.spread or 0.0)
+        for row, other, _ in found
+        if row is not best and not verdict.told_apart(figure, other, direction(figure))
     )
     return Best(metric, best, figure, ties)
 

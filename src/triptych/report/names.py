@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from triptych.record.verdict import Better
 
 BACKBONES = {"unet": "UNet", "dit": "Diffusion Transformer", "dim": "Diffusion Mamba"}
 
@@ -25,8 +26,7 @@ class MetricName:
     """How a metric is printed, and which of two of its values is the better one."""
 
     label: str
-    better: Literal["lower", "higher", "real", "unknown"]
-    """`real`: the nearer to that of real images."""
+    better: Better
     decimals: int
 
 

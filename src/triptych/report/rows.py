@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from triptych.record import verdict
 from triptych.record.events import Evaluated, Event, Figure, Passport
 from triptych.report.names import METRICS, metric_name
 from triptych.report.run import Run
@@ -65,22 +65,12 @@ def metrics_of(rows: Sequence[Row]) -> list[str]:
     return [*(key for key in METRICS if key in found), *(key for key in found if key not in METRICS)]
 
 
-def loss(figure: Figure) -> float | None:
-    """Return a number that is lower for a better figure; None where nobody knows which way is better."""
-    if math.isnan(figure.estimate):
-        return None
-    better = metric_name(figure.metric).better
-    if better == "real":
-        return None if figure.real is None else abs(figure.estimate - figure.real)
-    return {"lower": figure.estimate, "higher": -figure.estimate}.get(better)
-
-
 def ranked(rows: Sequence[Row], metric: str) -> list[tuple[float, Row, Figure]]:
     """Return the rows that have a figure of this metric, best first, each with its loss."""
     found = []
     for row in rows:
         figure = row.figure(metric)
-        value = None if figure is None else loss(figure)
+        value = None if figure is None else verdict.loss(figure, metric_name(metric).better)
         if figure is not None and value is not None:
             found.append((value, row, figure))
     return sorted(found, key=lambda entry: entry[0])
@@ -92,8 +82,8 @@ def headline(rows: Sequence[Row]) -> str | None:
 
 
 def told_apart(a: tuple[float, Row, Figure], b: tuple[float, Row, Figure]) -> bool:
-    """Whether two figures differ by at least twice the standard error of their difference."""
-    return abs(a[0] - b[0]) >= 2 * math.hypot(a[2].spread or 0.0, b[2].spread or 0.0) and a[0] != b[0]
+    """Whether the measurement tells two ranked rows apart."""
+    return verdict.told_apart(a[2], b[2], metric_name(a[2].metric).better)
 
 
 @dataclass(frozen=True)
