@@ -9,8 +9,8 @@ from triptych.cli import main
 from triptych.record.record import Record
 
 TINY = [
-    *("--backbone.width", "8", "--backbone.multipliers", "1", "--backbone.blocks", "1"),
-    *("--backbone.attention", "8", "--backbone.groups", "4", "--backbone.dropout", "0.2"),
+    *("--backbone.width", "4", "--backbone.multipliers", "1", "1", "--backbone.blocks", "1"),
+    *("--backbone.attention", "4", "--backbone.groups", "2", "--backbone.dropout", "0.2"),
     *("--training.batch-size", "500", "--training.epochs", "6", "--training.warmup-epochs", "3"),
     *("--training.checkpoint-every", "2", "--training.preview-from", "2", "--training.preview-every", "2"),
     *("--training.preview-sampler", "ddim:2", "--training.preview-count", "4"),
