@@ -6,6 +6,7 @@ Its betas are put into float64, so that what is left to differ is the arithmetic
 """
 
 import math
+from functools import cache
 from itertools import pairwise
 
 import diffusers.schedulers.scheduling_ddim as peer_ddim
@@ -36,6 +37,7 @@ class SmoothEps(nn.Module):
         return share.sqrt() * x + 0.1 * torch.sin(3 * x + share)
 
 
+@cache
 def noise(i):
     return normal(0, Stream.SAMPLER_NOISE, i, torch.arange(SHAPE[0]), SHAPE[1:]).double()
 
