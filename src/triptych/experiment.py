@@ -102,13 +102,19 @@ def load_experiment(recipe: str, overrides: Sequence[str] = (), name: str | None
     return parse_experiment([*as_tokens(fields), *overrides, *named], f"triptych train {recipe}")
 
 
-def parse_experiment(tokens: Sequence[str], command: str) -> ExperimentConfig:
-    """Return the experiment that `--a.b value` tokens describe; see `load_experiment` for errors."""
+def parse_experiment(tokens: Sequence[str], command: str, remedy: str | None = None) -> ExperimentConfig:
+    """Return the experiment that `--a.b value` tokens describe; see `load_experiment` for errors.
+
+    Args:
+        tokens: all fields without a default, and any others.
+        command: where the tokens come from, for messages.
+        remedy: what to do about a wrong one; None refers to the help of `command`.
+    """
     kind = _last_value(tokens, "--backbone.kind") or "unet"
     if kind not in BACKBONES:
         raise UserError(f"backbone.kind {kind}", "no such backbone", f"choose from {', '.join(BACKBONES)}")
     generic: Any = ExperimentConfig  # a type argument that is known at run time only
-    return parse(generic[BACKBONES[kind]], tokens, command, flags=False)
+    return parse(generic[BACKBONES[kind]], tokens, command, flags=False, remedy=remedy)
 
 
 def changes(before: dict, after: dict, prefix: str = "") -> dict[str, tuple]:

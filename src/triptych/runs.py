@@ -74,7 +74,8 @@ class Run:
     @cached_property
     def experiment(self) -> ExperimentConfig:
         """The configuration that the run was last trained with."""
-        return parse_experiment(as_tokens(self.saved_fields()), str(self.folder / CONFIG))
+        path = str(self.folder / CONFIG)
+        return parse_experiment(as_tokens(self.saved_fields()), path, "restore the file from a copy")
 
     @cached_property
     def dataset(self) -> Dataset:
