@@ -54,6 +54,7 @@ def test_help_of_a_recipe_lists_its_fields(capsys):
     shown = capsys.readouterr().out
     assert "--training.learning-rate" in shown
     assert "--backbone.width" in shown
+    assert "2e-3" in shown.replace("0.002", "2e-3")  # the recipe's learning rate, not the class's default
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_help_of_a_recipe_lists_its_fields(capsys):
         (["--backbone.kind", "cnn"], "choose from unet"),
         (["--backbone.width", "30"], "not a multiple"),
         (["--backbone.multipliers", "1", "2", "2", "2", "2"], "cannot be halved"),
+        (["--backbone.attention", "5"], "they have 8, 4 pixels"),
         (["--data.name", "cifar11"], "no such data set"),
         (["--diffusion.schedule", "quadratic"], "choose from linear, cosine"),
         (["--seed", "-1"], "2^32"),
@@ -87,7 +89,7 @@ def test_bad_fields_are_one_line_and_leave_nothing(overrides, told, tmp_path, ca
     ("text", "told"),
     [
         ("training: [", "line 1"),
-        ("- a\n- b", "holds list"),
+        ("- a\n- b", "holds no fields"),
         ("training:\n  epochz: 3", "epochs"),
         ("backbone:\n  width: wide", "invalid literal"),
         ("!!python/object/apply:os.system ['touch {out}']", "constructor"),
@@ -141,6 +143,18 @@ def test_bad_requests_to_a_run_are_one_line(tokens, told, trained, capsys):
     (line,) = lines(capsys)
     assert told in line
     assert (trained / "tiny" / "record.jsonl").read_bytes() == record
+
+
+def test_a_report_replaces_reports_alone(trained, tmp_path, capsys):
+    out = tmp_path / "README.md"
+    out.write_text("# Mine\n")
+    assert main(["report", str(trained / "tiny"), "--out", str(out)]) == 2
+    (line,) = lines(capsys)
+    assert "another kind" in line
+    assert out.read_text() == "# Mine\n"
+    out.unlink()
+    for _ in range(2):
+        assert main(["report", str(trained / "tiny"), "--out", str(out), "--quiet"]) == 0
 
 
 def test_a_run_of_another_configuration_is_not_touched(trained, capsys):

@@ -40,13 +40,16 @@ def device_name(device: torch.device) -> str:
     """Return what the hardware calls itself, such as `NVIDIA H200` or `AMD EPYC (2 threads)`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         models = [line.split(":", 1)[1] for line in cpuinfo.read_text().splitlines() if "model name" in line]
         processor = models[0].strip() if models else processor
     return (
-        f"{processor} ({torch.get_num_threads()} threads)" if device.type == "cpu" else f"{processor} (MPS)"
+        f"{processor} ({threads} thread{'s' if threads > 1 else ''})"
+        if device.type == "cpu"
+        else f"{processor} (MPS)"
     )
 
 

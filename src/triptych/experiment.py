@@ -110,11 +110,15 @@ def parse_experiment(tokens: Sequence[str], command: str, remedy: str | None = N
         command: where the tokens come from, for messages.
         remedy: what to do about a wrong one; None refers to the help of `command`.
     """
+    wanted = [token for token in tokens if token != "--help"]
     kind = _last_value(tokens, "--backbone.kind") or "unet"
     if kind not in BACKBONES:
         raise UserError(f"backbone.kind {kind}", "no such backbone", f"choose from {', '.join(BACKBONES)}")
     generic: Any = ExperimentConfig  # a type argument that is known at run time only
-    return parse(generic[BACKBONES[kind]], tokens, command, flags=False, remedy=remedy)
+    experiment = parse(generic[BACKBONES[kind]], wanted, command, flags=False, remedy=remedy)
+    if len(wanted) < len(tokens):  # the help shows this recipe's values, not those of the classes
+        parse(generic[BACKBONES[kind]], ["--help"], command, flags=False, default=experiment)
+    return experiment
 
 
 def changes(before: dict, after: dict, prefix: str = "") -> dict[str, tuple]:

@@ -19,7 +19,13 @@ FRAME = re.compile(r"[─-╿]{2,}|[-+=]{4,}")
 
 
 def parse(
-    kind: type[T], tokens: Sequence[str], command: str, *, flags: bool = True, remedy: str | None = None
+    kind: type[T],
+    tokens: Sequence[str],
+    command: str,
+    *,
+    flags: bool = True,
+    remedy: str | None = None,
+    default: T | None = None,
 ) -> T:
     """Return a `kind` filled from command-line tokens; `--help` prints the fields and exits.
 
@@ -29,6 +35,7 @@ def parse(
         command: how the user called it, for messages.
         flags: whether a boolean is given as `--quiet` and `--no-quiet`, or else as `--quiet True`.
         remedy: what to do about a mistake, where no similar field is found; None points to the help.
+        default: what fields have that no token names; None: the defaults of `kind`.
 
     Raises:
         UserError: an unknown field, a value of the wrong type, or one that is missing.
@@ -40,6 +47,7 @@ def parse(
                 kind,
                 prog=command,
                 args=list(tokens),
+                default=tyro.MISSING_NONPROP if default is None else default,
                 config=() if flags else (tyro.conf.FlagConversionOff,),
             )
     except SystemExit as error:

@@ -65,9 +65,7 @@ def parse_recipe(recipe: str, text: str) -> dict:
         found = f"{place}{getattr(error, 'problem', None) or 'not YAML'}"
         raise UserError(f"recipe {recipe}", found, "mend the file") from error
     if not isinstance(fields, dict):
-        raise UserError(
-            f"recipe {recipe}", f"it holds {type(fields).__name__}", "write it as `field: value` lines"
-        )
+        raise UserError(f"recipe {recipe}", "it holds no fields", "write it as `field: value` lines")
     return fields
 
 

@@ -60,6 +60,13 @@ class UNetConfig:
                     f"width {self.width} is not a multiple of it",
                     f"choose --backbone.{name} that divides --backbone.width",
                 )
+        sizes = [image_size // 2**level for level in range(len(self.multipliers))]
+        if absent := [size for size in self.attention if size not in sizes]:
+            raise UserError(
+                f"backbone.attention {absent[0]}",
+                f"no level has images of that size; they have {', '.join(map(str, sizes))} pixels",
+                "choose among them",
+            )
         if self.blocks < 1 or min(self.multipliers) < 1:
             raise UserError(
                 "backbone.blocks and backbone.multipliers",

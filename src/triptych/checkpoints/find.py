@@ -107,5 +107,5 @@ def _unknown(run_folder: Path, wanted: str, found: str | None) -> UserError:
     return UserError(
         f"checkpoint {wanted!r} of {run_folder}",
         found or "it is not there",
-        f"name one of {listed} (or last, best-mse, best-fid)",
+        f"name one of {listed} (or last, best-mse)",
     )

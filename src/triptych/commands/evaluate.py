@@ -99,7 +99,7 @@ def run(tokens: Sequence[str]) -> int:
         if planned.known is None and planned.passport.checkpoint != model.checkpoint:
             model = opened.model(planned.passport.checkpoint, weights_of(options), options.device)
         rows.append(planned.known or measured_row(opened, judge, model, planned, options))
-        say(options, line_of(rows[-1]))
+        say(options, line_of(rows[-1]) + ("  (from the record)" if planned.known else ""))
     if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
         print()
@@ -187,7 +187,7 @@ def best_lines(rows: Sequence[Evaluated]) -> list[str]:
     return [
         f"best {name}: {best.row.passport.checkpoint}, {best.row.passport.sampler}, "
         f"scale {best.row.passport.guidance:g}"
-        + (f" (not told apart from {len(best.ties)} others)" if best.ties else "")
+        + (f" (not told apart from {len(best.ties)} more)" if best.ties else "")
         for name, best in best_rows(rows).items()
     ]
 

@@ -28,7 +28,10 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
     if not run_folders:
         raise UserError("writing a report", "no run was named", "give the folders of one or more runs")
     path = out if out.suffix == ".md" else out / FILE_NAMES[language]
-    runs = [Run.read(Path(folder), path.parent) for folder in run_folders]
+    if path.is_file() and not is_report(path):
+        raise UserError(f"report --out {path}", "a file of another kind is there", "name another file")
+    folders = dict.fromkeys(Path(folder) for folder in run_folders)
+    runs = [Run.read(folder, path.parent) for folder in folders]
     assets = f"{path.name.split('.')[0]}-assets"
 
     def curves(run: Run) -> str | None:
@@ -44,6 +47,12 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file begins as reports do, so that writing a new one over it loses nothing of the user's."""
+    with path.open("rb") as file:
+        return file.read(10) in (b"---\ndate: ", b"")
 
 
 def _asset_name(run: Run, runs: Sequence[Run]) -> str:
