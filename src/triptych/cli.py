@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _call(tokens)
+        with warnings.catch_warnings():
+            # The library documents this assignment as the way to change how warnings look.
+            warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
+            return _call(tokens)
     except UserError as error:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
@@ -37,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         return 0
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as one line, without the place in the program that it came from."""
+    print(f"triptych: {message}", file=sys.stderr)
 
 
 def _call(tokens: list[str]) -> int:

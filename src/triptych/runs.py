@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from triptych.checkpoints.find import resolve
+from triptych.checkpoints.find import all_checkpoints, resolve
 from triptych.checkpoints.manifest import BrokenCheckpoint
 from triptych.checkpoints.read import read
 from triptych.data.dataset import Dataset
@@ -109,6 +110,8 @@ class Run:
             UserError: no such checkpoint, or it is broken or of another network.
         """
         path = resolve(self.folder, checkpoint)
+        if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
+            warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)
         part = "ema" if weights == "ema" else "weights"
         try:
             contents = read(path, [part])

@@ -1,6 +1,8 @@
 """Sampling, evaluating and reporting a real run through the command line."""
 
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,16 @@ def test_report_shows_what_was_done(runs, language, tmp_path, capsys):
     first = text
     assert main(["report", str(runs / "tiny"), "--out", str(out), "--language", language]) == 0
     assert out.read_text() == first
+
+
+def test_a_broken_newest_checkpoint_is_passed_over_aloud(runs, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs / "tiny", copy)
+    manifest = copy / "checkpoints" / "epoch-00006" / "manifest.json"
+    manifest.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["sample", str(copy), "--count", "2", "--sampler", "ddim:2", "--quiet"]) == 0
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line == "triptych: epoch-00006 is broken and was passed over for epoch-00004"
+    assert events(copy, Sampled)[-1].checkpoint == "epoch-00004"
