@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from triptych.data import digits
 from triptych.data.dataset import Dataset
+from triptych.data.formats import recognise
 from triptych.errors import UserError
 
 DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {"digits": lambda config: digits.load()}
@@ -19,6 +21,10 @@ class DataConfig:
 
     name: str = "digits"
     """Name of the data set."""
+    path: str = ""
+    """Archive, parquet file or folder of images, recognised by what is in it; empty: the data set's own place."""
+    image_size: int = 32
+    """Side in pixels that images of free size are brought to."""
     flip: bool = False
     """Whether training images are mirrored left to right with probability one half."""
 
@@ -26,8 +32,10 @@ class DataConfig:
         """Return the data set, decoded.
 
         Raises:
-            UserError: there is no data set of this name.
+            UserError: there is no data set of this name, or its files cannot be read.
         """
+        if self.path:
+            return recognise(Path(self.path).expanduser(), self.image_size).decode()
         if self.name not in DATASETS:
             raise UserError(
                 f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}"

@@ -48,11 +48,19 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training split, and a held-out split that training never sees."""
+    """A training split, and a held-out split that training never sees.
+
+    Attributes:
+        name: what the record calls it.
+        train: images to train on.
+        held_out: images of the same classes and size.
+        preparation: what was done to the files' pixels, in words for the record; empty: nothing.
+    """
 
     name: str
     train: ImageSet
     held_out: ImageSet
+    preparation: str = ""
 
     @property
     def channels(self) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from triptych.errors import UserError
 from triptych.images import to_network
 from triptych.metrics.extractors.extractor import TrainingImages, full_float32
-from triptych.metrics.extractors.weights_cache import (
+from triptych.cache import (
     cache_folder,
     read_weights,
     weights_digest,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from triptych.metrics.extractors.weights_cache import (
+from triptych.cache import (
     cache_folder,
     read_weights,
     weights_digest,

@@ -1,0 +1,35 @@
+"""The formats in which images may be handed over, recognised by what is in a path and not by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from triptych.data.source import Source
+from triptych.errors import UserError
+
+FORMATS: dict[str, Callable[[Path, int], Source | None]] = {}
+"""What opens each format, in the order in which they are tried: (path, side of the images in pixels) -> a
+source, or None where the path holds nothing of the kind. A new format is one file and one line."""
+
+
+def recognise(path: Path, image_size: int) -> Source:
+    """Return the source at `path`.
+
+    Args:
+        path: an archive, a parquet file or a folder, as the user named it.
+        image_size: side in pixels that formats of freely sized images bring theirs to.
+
+    Raises:
+        UserError: there is nothing at `path`, or nothing that any format knows.
+    """
+    if not path.exists():
+        raise UserError(
+            f"--data.path {path}", "there is nothing", "name an archive, a parquet file or a folder"
+        )
+    for open_format in FORMATS.values():
+        if (source := open_format(path, image_size)) is not None:
+            return source
+    raise UserError(
+        f"--data.path {path}", "no images in a format that is known", f"give one of: {', '.join(FORMATS)}"
+    )
