@@ -22,7 +22,7 @@ class DataConfig:
     name: str = "digits"
     """Name of the data set."""
     path: str = ""
-    """Archive, parquet file or folder of images, recognised by what is in it; empty: the data set's own place."""
+    """Archive, parquet file or folder of images, recognised by what is in it; empty: the set's own place."""
     image_size: int = 32
     """Side in pixels that images of free size are brought to."""
     flip: bool = False

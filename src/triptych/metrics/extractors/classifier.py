@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.errors import UserError
-from triptych.images import to_network
-from triptych.metrics.extractors.extractor import TrainingImages, full_float32
 from triptych.cache import (
     cache_folder,
     read_weights,
     weights_digest,
     write_weights,
 )
+from triptych.errors import UserError
+from triptych.images import to_network
+from triptych.metrics.extractors.extractor import TrainingImages, full_float32
 from triptych.random import Stream, integers, normal, permutation, stream_key
 
 VERSION = 1
