@@ -1,5 +1,7 @@
 """The UNet: the published size, a silent start, its conditions, and dropout that is a function."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import UNet2DModel
@@ -42,6 +44,16 @@ def test_default_size_is_ddpm_s_for_cifar10():
     )
     assert parameters(peer) == parameters(ours)
     assert parameters(UNetConfig().build(3, 32, 10)) == parameters(ours) + 11 * 512
+
+
+def test_patches_are_the_same_network_on_folded_images():
+    folded = awake(TINY.build(4, 8, 10))
+    patched = replace(TINY, patch=2).build(1, 16, 10).eval()
+    patched.load_state_dict(folded.state_dict())
+    x, noise, label = torch.randn(2, 1, 16, 16), torch.tensor([3.0, 900.0]), torch.tensor([1, 10])
+    squares = x.reshape(2, 8, 2, 8, 2).permute(0, 2, 4, 1, 3).reshape(2, 4, 8, 8)
+    out = folded(squares, noise, label).reshape(2, 2, 2, 8, 8).permute(0, 3, 1, 4, 2).reshape(2, 1, 16, 16)
+    assert torch.equal(patched(x, noise, label), out)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
@@ -96,6 +108,8 @@ def test_sinusoid_is_its_formula():
     "fields",
     [
         {"multipliers": (1, 2, 2, 2, 2)},
+        {"patch": 0},
+        {"patch": 3},
         {"groups": 5},
         {"heads": 3},
         {"heads": 0},

@@ -29,8 +29,10 @@ class UNetConfig:
     """Channels of each level, in units of `width`; each further level has half the resolution."""
     blocks: int = 2
     """Residual blocks per level on the way down; one more on the way up."""
+    patch: int = 1
+    """Squares of this many pixels a side are folded into channels first: 2 computes a quarter as much."""
     attention: tuple[int, ...] = (16,)
-    """Resolutions, in pixels, at which every block is followed by self-attention."""
+    """Resolutions, counted in patches, at which every block is followed by self-attention."""
     heads: int = 1
     """Attention heads."""
     dropout: float = 0.1
@@ -40,11 +42,17 @@ class UNetConfig:
 
     def check(self, image_size: int) -> None:
         """Raise `UserError` where these sizes cannot be built for images of `image_size` pixels."""
-        halvings = 2 ** (len(self.multipliers) - 1)
-        if not self.multipliers or image_size % halvings:
+        if self.patch < 1 or image_size % self.patch:
+            raise UserError(
+                f"backbone.patch {self.patch} on {image_size}-pixel images",
+                "it does not divide their size",
+                "choose 1, or a number that does",
+            )
+        largest = image_size // self.patch
+        if not self.multipliers or largest % 2 ** (len(self.multipliers) - 1):
             raise UserError(
                 f"backbone.multipliers {self.multipliers} on {image_size}-pixel images",
-                f"{image_size} cannot be halved {len(self.multipliers) - 1} times",
+                f"{largest} cannot be halved {len(self.multipliers) - 1} times",
                 "use fewer levels, or images whose size divides",
             )
         if self.width < 4 or self.width % 2:
@@ -60,7 +68,7 @@ class UNetConfig:
                     f"width {self.width} is not a multiple of it",
                     f"choose --backbone.{name} that divides --backbone.width",
                 )
-        sizes = [image_size // 2**level for level in range(len(self.multipliers))]
+        sizes = self.level_sizes(image_size)
         if absent := [size for size in self.attention if size not in sizes]:
             raise UserError(
                 f"backbone.attention {absent[0]}",
@@ -75,6 +83,10 @@ class UNetConfig:
             )
         if not 0 <= self.dropout < 1:
             raise UserError("backbone.dropout", f"{self.dropout}", "choose 0 <= dropout < 1")
+
+    def level_sizes(self, image_size: int) -> list[int]:
+        """Return the height and width of each level, from the finest on."""
+        return [image_size // self.patch // 2**level for level in range(len(self.multipliers))]
 
     def build(self, channels: int, image_size: int, classes: int) -> UNet:
         """Return a freshly initialised UNet for such images; it predicts zero."""
@@ -147,14 +159,16 @@ class UNet(Backbone):
         super().__init__(channels, image_size, classes)
         embedding = 4 * config.width
         widths = [config.width * m for m in config.multipliers]
-        sizes = [image_size // 2**level for level in range(len(widths))]
+        sizes = config.level_sizes(image_size)
+        self.patch = config.patch
+        folded = channels * config.patch**2
 
         def stage(c_in: int, c_out: int, attends: bool) -> Stage:
             return Stage(c_in, c_out, attends, embedding, config)
 
         self.noise_embedding = NoiseEmbedding(config.width, embedding)
         self.class_embedding = nn.Embedding(classes + 1, embedding) if classes else None
-        self.conv_in = nn.Conv2d(channels, config.width, 3, padding=1)
+        self.conv_in = nn.Conv2d(folded, config.width, 3, padding=1)
 
         skips = [config.width]  # channels of every tensor that the way up will be joined to
         c = config.width
@@ -179,7 +193,7 @@ class UNet(Backbone):
                 self.up.append(Upsample(c))
 
         self.norm_out = nn.GroupNorm(config.groups, c, eps=1e-6)
-        self.conv_out = zero(nn.Conv2d(c, channels, 3, padding=1))
+        self.conv_out = zero(nn.Conv2d(c, folded, 3, padding=1))
 
     def forward(
         self,
@@ -195,7 +209,7 @@ class UNet(Backbone):
             embedding = embedding + self.class_embedding(class_label)
         condition = F.silu(embedding)
 
-        h = self.conv_in(x)
+        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         skips = [h]
         for part in self.down:
             h = part(h) if isinstance(part, Downsample) else part(h, condition)
@@ -204,4 +218,4 @@ class UNet(Backbone):
             h = part(h, condition)
         for part in self.up:
             h = part(h) if isinstance(part, Upsample) else part(torch.cat([h, skips.pop()], dim=1), condition)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.patch)
