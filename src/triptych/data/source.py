@@ -1,10 +1,18 @@
-"""Where the images of a data set lie, found but not yet decoded."""
+"""Where the images of a data set lie, found but not yet decoded; and what such a data set may be called."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Protocol
 
 from triptych.data.dataset import Dataset
+
+WELL_KNOWN = ("cifar10", "digits")
+"""Names that stand for known content in every record, and are given to nothing that was not checked for it."""
+
+ENDINGS = (".tar.gz", ".tgz", ".tar", ".gz", ".parquet")
+"""What is left off a file's name to name the data set in it."""
 
 
 class Source(Protocol):
@@ -26,3 +34,19 @@ class Source(Protocol):
             UserError: a file is missing, damaged, or holds what it should not.
         """
         ...
+
+
+def is_well_known(name: str) -> bool:
+    """Whether a reader would take `name` for a well-known data set, however it is spelt (`CIFAR-10`)."""
+    return re.sub(r"[\W_]", "", name.lower()) in WELL_KNOWN
+
+
+def name_after(path: Path) -> str:
+    """Return what unchecked images at `path` are called: after their file or folder, told from well-known ones.
+
+    Only letters, digits, dots, - and _ are kept, since the name goes into records, tables and file names.
+    """
+    name = path.resolve().name
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    name = re.sub(r"[^\w.-]+", "-", name[: len(name) - len(ending)]).strip(".-")[:100] or "images"
+    return f"{name}-unchecked" if is_well_known(name) else name
