@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from triptych.data.parquet import open_parquet
 from triptych.data.source import Source
 from triptych.errors import UserError
 
-FORMATS: dict[str, Callable[[Path, int], Source | None]] = {}
+FORMATS: dict[str, Callable[[Path, int], Source | None]] = {
+    "parquet files": open_parquet,
+}
 """What opens each format, in the order in which they are tried: (path, side of the images in pixels) -> a
 source, or None where the path holds nothing of the kind. A new format is one file and one line."""
 

@@ -1,0 +1,182 @@
+"""Images in parquet files, in the layout of the Hugging Face hub: `train-*.parquet` and `test-*.parquet`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from triptych.data.dataset import Dataset, ImageSet
+from triptych.data.parallel_decoding import allocate, decode_into
+from triptych.data.parquet_rows import Shard, open_shard
+from triptych.data.source import name_after
+from triptych.data.splitting import IN_WORDS, every_tenth
+from triptych.decoding import RULE, preparation
+from triptych.errors import UserError
+
+MAGIC = b"PAR1"
+HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
+"""The first that is there is held out of training."""
+FILE_NAME = re.compile(
+    rf"(?P<split>train|{'|'.join(HELD_OUT_SPLITS)})(-(?P<number>\d+)-of-(?P<count>\d+).*|[-_.].*)?\.parquet"
+)
+SAYS_LITTLE = ("data", "plain_text", "default")
+"""Names of folders that the hub gives to every data set alike."""
+
+
+def open_parquet(path: Path, image_size: int) -> ParquetSource | None:
+    """Return the source at `path`: a parquet file, or a folder of them, there or one level down.
+
+    Raises:
+        UserError: the files in the folder are no training split with all its parts.
+    """
+    if path.is_file():
+        return ParquetSource(path, (path,), (), image_size) if _is_parquet(path) else None
+    folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
+    found = {folder: files for folder in folders if (files := sorted(folder.glob("[!.]*.parquet")))}
+    if not found:
+        return None
+    if path not in found and len(found) > 1:
+        names = ", ".join(folder.name for folder in found)
+        raise UserError(f"--data.path {path}", f"several folders with parquet files ({names})", "name one")
+    splits = _splits(path, next(iter(found.values())))
+    held_out = next((splits[split] for split in HELD_OUT_SPLITS if split in splits), ())
+    return ParquetSource(path, splits["train"], held_out, image_size)
+
+
+@dataclass(frozen=True)
+class ParquetSource:
+    """Parquet files, found and sorted by split.
+
+    Attributes:
+        path: the file or folder that the user named.
+        train: files of the training split, in order.
+        held_out: files of the held-out split, in order; empty: part of the training split is held out.
+        image_size: side in pixels that images are brought to.
+    """
+
+    path: Path
+    train: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    image_size: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, or the file's."""
+        path = self.path.resolve()
+        return name_after(path.parent if path.name in SAYS_LITTLE else path)
+
+    def key(self) -> str:
+        """Return the sha256 of all bytes of the files, the rule of decoding and the size of the images."""
+        h = hashlib.sha256(f"parquet {RULE} {self.image_size} {len(self.train)}\n".encode())
+        for path in self.train + self.held_out:
+            try:
+                with path.open("rb") as file:
+                    h.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise UserError(str(path), f"cannot be read ({error.strerror})", "see to it") from error
+        return h.hexdigest()
+
+    def decode(self) -> Dataset:
+        """Return all images, decoded; where no split is held out, every tenth image of each class is.
+
+        Raises:
+            UserError: pyarrow is not installed, a file is damaged, or a row holds what it should not.
+        """
+        shards = [open_shard(path) for path in self.train + self.held_out]
+        labels_of = [shard.labels() for shard in shards]
+        class_names = _class_names(shards, labels_of)
+        labels = torch.from_numpy(np.concatenate(labels_of))
+        asked = f"--data.path {self.path}"
+        if self.held_out:
+            held_out = torch.arange(len(labels)) >= sum(map(len, labels_of[: len(self.train)]))
+        else:
+            held_out = every_tenth(labels, class_names, asked)
+        order = held_out.int().argsort(
+            stable=True
+        )  # the training split comes first, each in the files' order
+        places = order.argsort()
+        images = allocate(len(labels), self.image_size, asked)
+        pictures = chain.from_iterable(shard.pictures() for shard in shards)
+        changed = decode_into(images, places.tolist(), pictures)
+
+        count = int((~held_out).sum())
+        for split, size in (("training", count), ("held-out", len(labels) - count)):
+            if size == 0:
+                raise UserError(asked, f"the {split} split has no images", "give it some")
+
+        def part(name: str, chosen: slice) -> ImageSet:
+            pixels = torch.from_numpy(images[chosen])
+            return ImageSet(f"{self.name}/{name}", pixels, labels[order[chosen]], class_names)
+
+        done = preparation(self.image_size, changed, len(labels))
+        return Dataset(
+            self.name,
+            part("train", slice(count)),
+            part("held-out", slice(count, None)),
+            "; ".join(filter(None, (done, "" if self.held_out else IN_WORDS))),
+        )
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC or path.suffix == ".parquet"
+    except OSError as error:
+        raise UserError(f"--data.path {path}", f"cannot be read ({error.strerror})", "see to it") from error
+
+
+def _splits(path: Path, files: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
+    """Sort files by the split that their names tell; others are none of ours."""
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        if (told := FILE_NAME.fullmatch(file.name)) is None:
+            continue
+        splits.setdefault(told["split"], []).append(file)
+        if told["count"] is not None and len([f for f in files if _belongs(f, told)]) != int(told["count"]):
+            found = f"not all {int(told['count'])} parts of the {told['split']} split"
+            raise UserError(f"--data.path {path}", found, "fetch the others, or rename what is there")
+    if "train" not in splits:
+        names = ", ".join(file.name for file in files[:3])
+        raise UserError(
+            f"--data.path {path}", f"no train-*.parquet (there is {names})", "rename, or name a file"
+        )
+    return {split: tuple(parts) for split, parts in splits.items()}
+
+
+def _belongs(file: Path, told: re.Match[str]) -> bool:
+    other = FILE_NAME.fullmatch(file.name)
+    return other is not None and (other["split"], other["count"]) == (told["split"], told["count"])
+
+
+def _class_names(shards: Sequence[Shard], labels_of: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Return the names that all files agree on, every label being in their range.
+
+    Raises:
+        UserError: the files disagree, or a label is outside.
+    """
+    first = shards[0]
+    for shard in shards:
+        if shard.class_names != first.class_names:
+            raise UserError(
+                str(shard.path),
+                f"its classes are not those of {first.path.name}",
+                "name the same in all files",
+            )
+    total = sum(map(len, labels_of))
+    # Without names the labels name themselves: fewer classes than images, or they are no classes.
+    highest = max((int(labels.max()) for labels in labels_of if len(labels)), default=-1)
+    count = len(first.class_names) or min(highest + 1, total)
+    for shard, labels in zip(shards, labels_of, strict=True):
+        outside = (labels < 0) | (labels >= count)
+        if outside.any():
+            row = int(outside.argmax())
+            found = f"{shard.label} is {labels[row]}, and there are {count} classes"
+            raise UserError(f"row {row} of {shard.path}", found, f"number the classes from 0 to {count - 1}")
+    return first.class_names or tuple(str(label) for label in range(count))

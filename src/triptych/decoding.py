@@ -1,0 +1,155 @@
+"""From the bytes of one picture file to the pixels that are trained on: uint8, RGB, square, of one size.
+
+The rule, in this order: the first frame is taken, turned upright as its EXIF orientation says, converted to
+RGB (transparent parts over white, grey repeated in the three channels), cut to its largest centred square and
+brought to the wanted side by antialiased bicubic interpolation. A picture that already is all that comes out
+pixel for pixel as it was stored.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+RULE = "1"
+"""Version of the rule above. It is part of every key under which decoded images are kept: whoever changes
+what comes out for any picture changes it too."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Pillow's names of what is read; its other readers are never given a stranger's bytes."""
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
+)
+"""Endings of the files' names that go with them, in lower case."""
+
+LARGEST_SIDE = 16_384
+"""Pixels; a picture of a longer side is refused before it is decoded."""
+MOST_PIXELS = 100_000_000
+"""In all; as above."""
+
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation; 1 is upright."""
+
+
+class UndecodableError(Exception):
+    """A picture that cannot be decoded; the message is one line that says why, without naming the picture."""
+
+
+class Decoded(NamedTuple):
+    """One picture's pixels."""
+
+    pixels: np.ndarray
+    """uint8 [3, S, S]."""
+    changed: bool
+    """Whether the rule had anything to do: False where these are the stored pixels."""
+
+
+def decode_image(data: bytes, side: int) -> Decoded:
+    """Decode one picture by the rule of this module.
+
+    Args:
+        data: the bytes of its file.
+        side: S, pixels.
+
+    Raises:
+        UndecodableError: it is damaged, larger than is accepted, or no picture of a known format.
+    """
+    try:
+        with _strict_pillow(), Image.open(BytesIO(data), formats=FORMATS) as stored:
+            _refuse_giant(*stored.size)
+            stored.load()
+            upright = _upright(stored)
+            squared = _square(_to_rgb(upright), side)
+            changed = stored.mode != "RGB" or upright is not stored or stored.size != (side, side)
+            return Decoded(np.asarray(squared).transpose(2, 0, 1), changed)
+    except UndecodableError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly every kind there is for a stranger's bytes
+        raise UndecodableError(_reason(error, data)) from error
+
+
+def preparation(side: int, changed: int, total: int) -> str:
+    """Return in words what was done to `changed` of `total` pictures; empty where none was changed."""
+    if not changed:
+        return ""
+    return (
+        f"{changed:,} of {total:,} images brought to {side}x{side} RGB: EXIF orientation, transparency "
+        "over white, largest centred square, antialiased bicubic"
+    )
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Refuse truncated files and keep Pillow's warnings from the console, for as long as this lasts."""
+    lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with warnings.catch_warnings():
+            # What they warn of is either refused here (size, truncation) or does not touch the pixels.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+def _refuse_giant(width: int, height: int) -> None:
+    if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
+        raise UndecodableError(
+            f"it has {width:,} x {height:,} pixels, and at most {LARGEST_SIDE:,} a side and {MOST_PIXELS:,} "
+            "in all are accepted"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        sixteen_bit = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((sixteen_bit + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UndecodableError("its pixels have 32 bits, whose white nobody knows: store it with 8 or 16")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    edge = min(width, height)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    if width != height:
+        # Cut before it is resized: a resize within a box would let pixels outside bleed in.
+        image = image.crop((left, top, left + edge, top + edge))
+    return image if edge == side else image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    if not data:
+        return "it is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is damaged, or no picture in a format that is read ({', '.join(FORMATS)})"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MOST_PIXELS:,} pixels"
+    return " ".join(str(error).split())[:160] or type(error).__name__
