@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from triptych.data.cifar10 import open_archive, open_unpacked
 from triptych.data.parquet import open_parquet
 from triptych.data.source import Source
 from triptych.errors import UserError
 
 FORMATS: dict[str, Callable[[Path, int], Source | None]] = {
+    "cifar-10-python.tar.gz": open_archive,
+    "its unpacked folder": open_unpacked,
     "parquet files": open_parquet,
 }
 """What opens each format, in the order in which they are tried: (path, side of the images in pixels) -> a

@@ -9,7 +9,7 @@ from typing import Protocol
 from triptych.data.dataset import Dataset
 
 WELL_KNOWN = ("cifar10", "digits")
-"""Names that stand for known content in every record, and are given to nothing that was not checked for it."""
+"""Names that stand for known content in every record, and are given to no images that were not checked."""
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".gz", ".parquet")
 """What is left off a file's name to name the data set in it."""
@@ -42,7 +42,7 @@ def is_well_known(name: str) -> bool:
 
 
 def name_after(path: Path) -> str:
-    """Return what unchecked images at `path` are called: after their file or folder, told from well-known ones.
+    """Return what unchecked images at `path` are called: after their file or folder, by no well-known name.
 
     Only letters, digits, dots, - and _ are kept, since the name goes into records, tables and file names.
     """
