@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.data import digits
+from triptych.data.cifar10 import Published
 from triptych.data.dataset import Dataset
+from triptych.data.decoded import load_decoded
 from triptych.data.formats import recognise
+from triptych.data.source import is_well_known
 from triptych.errors import UserError
 
-DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {"digits": lambda config: digits.load()}
+DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
+    "digits": lambda config: digits.load(),
+    "cifar10": lambda config: load_decoded(Published()),
+}
 """Every data set by the name that recipes use, loaded as the configuration says."""
+
+
+NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class DataConfig:
     """Which images."""
 
     name: str = "digits"
-    """Name of the data set."""
+    """Name of the data set; for images in `path`, any name of your own."""
     path: str = ""
     """Archive, parquet file or folder of images, recognised by what is in it; empty: the set's own place."""
     image_size: int = 32
@@ -31,13 +41,39 @@ class DataConfig:
     def load(self) -> Dataset:
         """Return the data set, decoded.
 
+        Images in `path` are called by `name` where that is the user's own, and after their file where it is
+        that of a listed set: `--data.name cifar10 --data.path COPY` is `cifar10` only if COPY is the
+        published one. The digits are embedded, so that a path beside them is a mistake.
+
         Raises:
-            UserError: there is no data set of this name, or its files cannot be read.
+            UserError: there is no data set of this name, its files cannot be read, or the name is not one
+                that images in `path` may have.
         """
-        if self.path:
-            return recognise(Path(self.path).expanduser(), self.image_size).decode()
-        if self.name not in DATASETS:
+        if not self.path:
+            if self.name not in DATASETS:
+                known = f"choose from {', '.join(DATASETS)}, or say where it lies with --data.path"
+                raise UserError(f"data.name {self.name}", "no such data set", known)
+            return DATASETS[self.name](self)
+        self._check_name()
+        path = Path(self.path).expanduser()
+        try:
+            dataset = load_decoded(recognise(path, self.image_size))
+        except OSError as error:
+            raise UserError(f"--data.path {path}", str(error), "give files that can be read") from error
+        return dataset if self.name in DATASETS else dataset.renamed(self.name)
+
+    def _check_name(self) -> None:
+        """Raise where images in `path` cannot have the name."""
+        if self.name == "digits":
+            found = "the digits are embedded and lie in no file"
+            raise UserError(f"--data.path {self.path}", found, "give its images a name: --data.name NAME")
+        if self.name in DATASETS:
+            return
+        if not NAME.fullmatch(self.name):
+            found = "no name for a data set"
             raise UserError(
-                f"data.name {self.name}", "no such data set", f"choose from {', '.join(DATASETS)}"
+                f"data.name {self.name[:40]!r}", found, "use up to 100 letters, digits, dots, - and _"
             )
-        return DATASETS[self.name](self)
+        if is_well_known(self.name):
+            found = "readers would take it for the published set"
+            raise UserError(f"data.name {self.name}", found, "choose another, or cifar10, which is checked")

@@ -21,13 +21,17 @@ from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.restricted_pickle import load_restricted
 from triptych.data.source import name_after
 from triptych.data.tar_members import LARGEST_MEMBER, is_archive, read_members
+from triptych.downloads import PublishedFile, fetch, file_digest
 from triptych.errors import UserError
 
 NAME = "cifar10"
 FOLDER = "cifar-10-batches-py"
-ARCHIVE = "cifar-10-python.tar.gz"
-ARCHIVE_BYTES = 170_498_071
-ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE = PublishedFile(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    size=170_498_071,
+    algorithm="md5",
+    checksum="c58f30108f718f92721af3b95e74349a",
+)
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 HELD_OUT = "test_batch"
 CLASSES = "batches.meta"
@@ -95,6 +99,22 @@ class Unpacked:
         return _dataset(self.name, self.path, ((name, (self.path / name).read_bytes()) for name in MD5))
 
 
+@dataclass(frozen=True)
+class Published:
+    """The published archive, fetched when it has to be decoded and is not there yet."""
+
+    name: str = NAME
+
+    def key(self) -> str:
+        """Return a hex digest that changes whenever `decode` would return other images."""
+        return _key(ARCHIVE.checksum)
+
+    def decode(self) -> Dataset:
+        """Return all images; see `Source.decode`."""
+        path = fetch(ARCHIVE, "name a copy of it with --data.path")
+        return Archive(path, self.name, ARCHIVE.checksum).decode()
+
+
 def open_archive(path: Path, image_size: int = SIDE) -> Archive | None:
     """Return the source in `path` where that is a gzip or tar file, whatever it is called.
 
@@ -103,14 +123,14 @@ def open_archive(path: Path, image_size: int = SIDE) -> Archive | None:
     """
     if not is_archive(path):
         return None
-    if path.stat().st_size == ARCHIVE_BYTES and _digest(path, "md5") == ARCHIVE_MD5:
-        return Archive(path, NAME, ARCHIVE_MD5)
-    if path.name == ARCHIVE:
-        found = f"not the {ARCHIVE_BYTES:,} bytes that are published under this name: truncated or changed"
+    if _is_published(path):
+        return Archive(path, NAME, ARCHIVE.checksum)
+    if path.name == ARCHIVE.name:
+        found = f"not the {ARCHIVE.size:,} bytes that are published under this name: truncated or changed"
         raise UserError(
             f"--data.path {path}", found, "delete it, or rename it if it is meant to be another set"
         )
-    return Archive(path, name_after(path), _digest(path, "sha256"))
+    return Archive(path, name_after(path), file_digest(path, "sha256"))
 
 
 def open_unpacked(path: Path, image_size: int = SIDE) -> Unpacked | None:
@@ -129,16 +149,14 @@ def open_unpacked(path: Path, image_size: int = SIDE) -> Unpacked | None:
         if file.stat().st_size > LARGEST_MEMBER:
             found = f"{name} is larger than {LARGEST_MEMBER // 2**20} MiB"
             raise UserError(str(folder), found, "unpack the archive anew")
-    if all(_digest(folder / name, "md5") == md5 for name, md5 in MD5.items()):
-        return Unpacked(folder, NAME, ARCHIVE_MD5)
-    contents = hashlib.sha256("".join(_digest(folder / name, "sha256") for name in MD5).encode())
+    if all(file_digest(folder / name, "md5") == md5 for name, md5 in MD5.items()):
+        return Unpacked(folder, NAME, ARCHIVE.checksum)
+    contents = hashlib.sha256("".join(file_digest(folder / name, "sha256") for name in MD5).encode())
     return Unpacked(folder, name_after(path), contents.hexdigest())
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        # Told of its purpose, md5 is available where policy forbids it for security.
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+def _is_published(path: Path) -> bool:
+    return path.stat().st_size == ARCHIVE.size and file_digest(path, ARCHIVE.algorithm) == ARCHIVE.checksum
 
 
 def _key(content: str) -> str:
@@ -147,7 +165,7 @@ def _key(content: str) -> str:
 
 def _incomplete(place: Path, name: str) -> UserError:
     return UserError(
-        f"--data.path {place}", f"there is no {name} in it", f"give {ARCHIVE}, or unpack it anew"
+        f"--data.path {place}", f"there is no {name} in it", f"give {ARCHIVE.name}, or unpack it anew"
     )
 
 

@@ -33,17 +33,28 @@ class ImageSet:
     def digest(self) -> str:
         """sha256 of shape, pixels and labels: equal digests mean equal images in equal order."""
         h = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        h.update(self.images.cpu().contiguous().numpy().tobytes())
-        h.update(self.labels.cpu().contiguous().numpy().tobytes())
+        h.update(self.images.cpu().contiguous().view(-1).numpy())
+        h.update(self.labels.cpu().contiguous().view(-1).numpy())
         return h.hexdigest()
 
     def to(self, device: torch.device | str) -> ImageSet:
         """Return the same set with its tensors on `device`."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return self._alike(images=self.images.to(device), labels=self.labels.to(device))
+
+    def renamed(self, name: str) -> ImageSet:
+        """Return the same set under another name."""
+        return self._alike(name=name)
 
     def take(self, index: Tensor) -> ImageSet:
         """Return the subset at `index` (int64 [M]), in that order."""
         return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def _alike(self, **changes: str | Tensor) -> ImageSet:
+        """Return a copy of the same images, elsewhere or under another name, whose digest is ours."""
+        copy = replace(self, **changes)
+        if "digest" in vars(self):
+            vars(copy)["digest"] = self.digest
+        return copy
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,11 @@ class Dataset:
     train: ImageSet
     held_out: ImageSet
     preparation: str = ""
+
+    def renamed(self, name: str) -> Dataset:
+        """Return the same data set under another name, its splits with it."""
+        train, held_out = self.train.renamed(f"{name}/train"), self.held_out.renamed(f"{name}/held-out")
+        return replace(self, name=name, train=train, held_out=held_out)
 
     @property
     def channels(self) -> int:
