@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from triptych.data.cifar10 import open_archive, open_unpacked
+from triptych.data.image_folder import open_image_folder
 from triptych.data.parquet import open_parquet
 from triptych.data.source import Source
 from triptych.errors import UserError
@@ -14,6 +15,7 @@ FORMATS: dict[str, Callable[[Path, int], Source | None]] = {
     "cifar-10-python.tar.gz": open_archive,
     "its unpacked folder": open_unpacked,
     "parquet files": open_parquet,
+    "a folder of images": open_image_folder,
 }
 """What opens each format, in the order in which they are tried: (path, side of the images in pixels) -> a
 source, or None where the path holds nothing of the kind. A new format is one file and one line."""

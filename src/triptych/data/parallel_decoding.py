@@ -1,14 +1,32 @@
-"""Many pictures decoded into one array."""
+"""Many pictures decoded into one array, by several processes where there are thousands.
+
+The processes import `triptych.decoding` and nothing else of ours: they start without loading torch. No more
+than a few batches are on their way at any time, and the result does not depend on who decoded what.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from triptych.decoding import UndecodableError, decode_image
+from triptych.decoding import DecodedBatch, decode_batch
 from triptych.errors import UserError
+
+WORTH_PROCESSES = 4_000
+"""Pictures; fewer are decoded before other processes have started."""
+MOST_PROCESSES = 16
+BATCH_BYTES = 2**23
+"""Pixels of a batch take no more, and a batch is of at most `LARGEST_BATCH` pictures."""
+LARGEST_BATCH = 64
 
 
 class Picture(NamedTuple):
@@ -16,16 +34,39 @@ class Picture(NamedTuple):
 
     name: str
     """What a message calls it."""
-    data: bytes
-    """Of its file."""
+    data: bytes | Path
+    """Its file, or the bytes of one."""
 
 
-def allocate(count: int, side: int, asked: str) -> np.ndarray:
-    """Return room for that many images: uint8 [N, 3, S, S].
+def decode_all(
+    pictures: Iterable[Picture], places: Sequence[int], side: int, asked: str
+) -> tuple[np.ndarray, int]:
+    """Decode pictures by the rule of `triptych.decoding`.
+
+    Args:
+        pictures: as many as there are places, taken a few at a time.
+        places: where among the images each picture belongs: a permutation of 0 to N - 1.
+        side: S, pixels.
+        asked: what the user named, for messages that are not about one picture.
+
+    Returns:
+        The images, uint8 [N, 3, S, S], and how many of them the rule had to change.
 
     Raises:
-        UserError: there is not so much memory.
+        UserError: a picture cannot be decoded, or there is no memory for all.
     """
+    images = _room(len(places), side, asked)
+    changed = done = 0
+    for batch, decoded in _decoded(_batches(pictures, side), side, _processes(len(places))):
+        if decoded.fault:
+            raise UserError(batch[len(decoded.pixels)].name, decoded.fault, "mend or remove it")
+        images[list(places[done : done + len(batch)])] = decoded.pixels
+        changed += decoded.changed
+        done += len(batch)
+    return images, changed
+
+
+def _room(count: int, side: int, asked: str) -> np.ndarray:
     try:
         return np.empty((count, 3, side, side), np.uint8)
     except (MemoryError, ValueError) as error:
@@ -33,23 +74,56 @@ def allocate(count: int, side: int, asked: str) -> np.ndarray:
         raise UserError(asked, found, "choose a smaller --data.image-size") from error
 
 
-def decode_into(images: np.ndarray, places: Iterable[int], pictures: Iterable[Picture]) -> int:
-    """Decode pictures into their places; return how many the rule of decoding had to change.
+def _processes(count: int) -> int:
+    """Return how many processes should decode so many pictures; 1: this one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by launchers: all of them decode at once
+    return max(1, min(cores // ranks, MOST_PROCESSES)) if count >= WORTH_PROCESSES else 1
 
-    Args:
-        images: uint8 [N, 3, S, S], written.
-        places: for each picture, where in `images` it belongs.
-        pictures: in any order.
 
-    Raises:
-        UserError: a picture cannot be decoded.
-    """
-    changed = 0
-    for place, picture in zip(places, pictures, strict=True):
+def _batches(pictures: Iterable[Picture], side: int) -> Iterator[list[Picture]]:
+    size = max(1, min(LARGEST_BATCH, BATCH_BYTES // (3 * side * side)))
+    remaining = iter(pictures)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _decoded(
+    batches: Iterator[list[Picture]], side: int, processes: int
+) -> Iterator[tuple[list[Picture], DecodedBatch]]:
+    """Yield each batch with its pixels, in order."""
+
+    def here(batch: list[Picture]) -> DecodedBatch:
+        return decode_batch([picture.data for picture in batch], side)
+
+    if processes == 1:
+        yield from ((batch, here(batch)) for batch in batches)
+        return
+    # Spawned, not forked: a fork would copy the locks of torch's threads in whatever state they are.
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    pending: deque[tuple[list[Picture], Future[DecodedBatch] | None]] = deque()
+
+    def oldest() -> tuple[list[Picture], DecodedBatch]:
+        batch, future = pending.popleft()
         try:
-            decoded = decode_image(picture.data, images.shape[-1])
-        except UndecodableError as error:
-            raise UserError(picture.name, str(error), "mend or remove it") from error
-        images[place] = decoded.pixels
-        changed += decoded.changed
-    return changed
+            return batch, future.result() if future else here(batch)
+        except BrokenExecutor:  # a process was killed, or none could start: what is left is decoded here
+            return batch, here(batch)
+
+    def submit(batch: list[Picture]) -> Future[DecodedBatch] | None:
+        try:
+            return pool.submit(decode_batch, [picture.data for picture in batch], side)
+        except BrokenExecutor:
+            return None
+
+    try:
+        for batch in batches:
+            pending.append((batch, submit(batch)))
+            if len(pending) > 2 * processes:
+                yield oldest()
+        while pending:
+            yield oldest()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

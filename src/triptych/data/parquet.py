@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triptych.data.dataset import Dataset, ImageSet
-from triptych.data.parallel_decoding import allocate, decode_into
+from triptych.data.dataset import Dataset
+from triptych.data.from_pictures import dataset_from_pictures
 from triptych.data.parquet_rows import Shard, open_shard
 from triptych.data.source import name_after
-from triptych.data.splitting import IN_WORDS, every_tenth
-from triptych.decoding import RULE, preparation
+from triptych.decoding import RULE
 from triptych.errors import UserError
 
 MAGIC = b"PAR1"
@@ -93,34 +92,15 @@ class ParquetSource:
         labels_of = [shard.labels() for shard in shards]
         class_names = _class_names(shards, labels_of)
         labels = torch.from_numpy(np.concatenate(labels_of))
-        asked = f"--data.path {self.path}"
-        if self.held_out:
-            held_out = torch.arange(len(labels)) >= sum(map(len, labels_of[: len(self.train)]))
-        else:
-            held_out = every_tenth(labels, class_names, asked)
-        order = held_out.int().argsort(
-            stable=True
-        )  # the training split comes first, each in the files' order
-        places = order.argsort()
-        images = allocate(len(labels), self.image_size, asked)
-        pictures = chain.from_iterable(shard.pictures() for shard in shards)
-        changed = decode_into(images, places.tolist(), pictures)
-
-        count = int((~held_out).sum())
-        for split, size in (("training", count), ("held-out", len(labels) - count)):
-            if size == 0:
-                raise UserError(asked, f"the {split} split has no images", "give it some")
-
-        def part(name: str, chosen: slice) -> ImageSet:
-            pixels = torch.from_numpy(images[chosen])
-            return ImageSet(f"{self.name}/{name}", pixels, labels[order[chosen]], class_names)
-
-        done = preparation(self.image_size, changed, len(labels))
-        return Dataset(
+        trained_on = sum(map(len, labels_of[: len(self.train)]))
+        return dataset_from_pictures(
             self.name,
-            part("train", slice(count)),
-            part("held-out", slice(count, None)),
-            "; ".join(filter(None, (done, "" if self.held_out else IN_WORDS))),
+            chain.from_iterable(shard.pictures() for shard in shards),
+            labels,
+            class_names,
+            held_out=torch.arange(len(labels)) >= trained_on if self.held_out else None,
+            side=self.image_size,
+            asked=f"--data.path {self.path}",
         )
 
 

@@ -1,0 +1,199 @@
+"""One's own pictures: a folder for each class, with or without a test split, or all in one folder.
+
+    my-images/cat/*.jpg                                    every tenth image of each class is held out
+    my-images/train/cat/*.jpg, my-images/test/cat/*.jpg    (or validation, val, ...)
+    my-images/*.jpg                                        one class, called `images`
+
+Hidden files, other files, and folders inside a class's folder are left aside and counted. Links are followed,
+wherever they lead: whoever laid them there wanted it. One that leads nowhere is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from triptych.data.dataset import Dataset
+from triptych.data.from_pictures import dataset_from_pictures
+from triptych.data.parallel_decoding import Picture
+from triptych.data.source import name_after
+from triptych.decoding import EXTENSIONS, RULE
+from triptych.errors import UserError
+
+HELD_OUT_FOLDERS = ("test", "validation", "valid", "val", "held-out", "held_out")
+"""The first that is there is held out of training."""
+ONLY_CLASS = "images"
+"""What the class of pictures is called that lie in no class's folder."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The picture files of one split.
+
+    Attributes:
+        classes: for each class, in the order of the names, its files in the order of theirs.
+        sorted_by_class: whether each class has a folder.
+        ignored: how many other files and folders lie there.
+    """
+
+    classes: dict[str, list[Path]]
+    sorted_by_class: bool
+    ignored: int
+
+    def files(self) -> list[Path]:
+        """Return all files, class by class."""
+        return [file for files in self.classes.values() for file in files]
+
+    def labels(self) -> list[int]:
+        """Return the class of each file, as its place among the classes."""
+        return [label for label, files in enumerate(self.classes.values()) for _ in files]
+
+
+def open_image_folder(path: Path, image_size: int) -> ImageFolder | None:
+    """Return the source at `path`: a folder with pictures, sorted by class or not.
+
+    Raises:
+        UserError: a name is no text, a link leads nowhere, or the splits have different classes.
+    """
+    if not path.is_dir():
+        return None
+    train, held_out = _find_splits(path)
+    if not train.classes:
+        return None
+    if held_out is not None and held_out.classes.keys() != train.classes.keys():
+        apart = sorted(held_out.classes.keys() ^ train.classes.keys())
+        found = f"classes that only one of its two splits has ({', '.join(apart[:5])})"
+        raise UserError(f"--data.path {shown(path)}", found, "give both splits the same classes")
+    return ImageFolder(path, train, held_out, image_size)
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Pictures in a folder, found and sorted by split and class.
+
+    Attributes:
+        path: the folder that the user named.
+        train: pictures to train on.
+        held_out: pictures of the same classes; None: part of the training split is held out.
+        image_size: side in pixels that images are brought to.
+    """
+
+    path: Path
+    train: Split
+    held_out: Split | None
+    image_size: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return name_after(self.path)
+
+    @property
+    def ignored(self) -> int:
+        """How many files and folders in it are not read."""
+        return self.train.ignored + (self.held_out.ignored if self.held_out else 0)
+
+    def files(self) -> list[Path]:
+        """Return all picture files, those of the training split first."""
+        return self.train.files() + (self.held_out.files() if self.held_out else [])
+
+    def key(self) -> str:
+        """Return a digest of the names, sizes and times of change of all files, the rule and the size."""
+        h = hashlib.sha256(f"folder {RULE} {self.image_size} {self.ignored}\n".encode())
+        for file in self.files():
+            status = file.stat()
+            name = file.relative_to(self.path).as_posix()
+            h.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return h.hexdigest()
+
+    def decode(self) -> Dataset:
+        """Return all images, decoded; where there is no test split, every tenth of each class is held out.
+
+        Raises:
+            UserError: a picture is damaged, too large or unreadable, or a class has too few.
+        """
+        labels = torch.tensor(self.train.labels() + (self.held_out.labels() if self.held_out else []))
+        return dataset_from_pictures(
+            self.name,
+            (Picture(shown(file), file) for file in self.files()),
+            labels,
+            tuple(self.train.classes),
+            held_out=torch.arange(len(labels)) >= len(self.train.files()) if self.held_out else None,
+            side=self.image_size,
+            asked=f"--data.path {shown(self.path)}",
+            remark=f"{self.ignored:,} other files or folders ignored" if self.ignored else "",
+        )
+
+
+def shown(path: Path) -> str:
+    """Return how a path is written in a message of one line."""
+    text = str(path)
+    return text if _is_text(text) else ascii(text)
+
+
+def _find_splits(path: Path) -> tuple[Split, Split | None]:
+    train, beside = path / "train", [path / name for name in HELD_OUT_FOLDERS if (path / name).is_dir()]
+    if not train.is_dir():
+        return _find(path), None
+    split, held_out = _find(train), _find(beside[0]) if beside else None
+    if held_out is None and not split.sorted_by_class:
+        return _find(path), None  # `train` is a class like others: pictures of trains
+    pictures, folders, others = _list(path)
+    left_aside = len(pictures) + len(folders) + others - (2 if held_out else 1)
+    return replace(split, ignored=split.ignored + left_aside), held_out
+
+
+def _find(folder: Path) -> Split:
+    """Return the pictures in the folders in `folder`; where there are none, those in `folder` itself."""
+    pictures, folders, ignored = _list(folder)
+    classes = {}
+    for entry in folders:
+        files, deeper, others = _list(entry)
+        if files:
+            classes[entry.name] = files
+            ignored += len(deeper) + others
+        else:
+            ignored += 1
+    if classes:
+        return Split(classes, True, ignored + len(pictures))
+    return Split({ONLY_CLASS: pictures} if pictures else {}, False, ignored)
+
+
+def _list(folder: Path) -> tuple[list[Path], list[Path], int]:
+    """Return the pictures in a folder and the folders in it, by name, and the number of all else."""
+    pictures, folders, others = [], [], 0
+    for entry in _by_name(folder):
+        is_picture = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+        if entry.name.startswith("."):
+            others += 1
+        elif is_picture and entry.is_file():
+            pictures.append(_named_in_text(entry))
+        elif entry.is_dir():
+            folders.append(_named_in_text(entry))
+        elif is_picture and entry.is_symlink():
+            raise UserError(shown(Path(entry.path)), "a link that leads nowhere", "mend or remove it")
+        else:
+            others += 1
+    return pictures, folders, others
+
+
+def _by_name(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from sorted(entries, key=lambda entry: entry.name)
+
+
+def _named_in_text(entry: os.DirEntry[str]) -> Path:
+    if not _is_text(entry.name):
+        raise UserError(shown(Path(entry.path)), "a name that is no UTF-8 text of one line", "rename it")
+    return Path(entry.path)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written to a record and shown on one line."""
+    # Bytes that are no UTF-8 reach Python as lone surrogates.
+    return not any(character < " " or "\ud800" <= character <= "\udfff" for character in name)
