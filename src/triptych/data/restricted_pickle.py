@@ -98,7 +98,7 @@ def load_restricted(content: bytes, place: str) -> object:
 
     Returns:
         dictionaries, lists, tuples, numbers, str, bytes (Python 2's strings among them) and read-only
-        numpy arrays of integers.
+        numpy arrays of integers; a strange file may leave signs among them, which are none of these.
 
     Raises:
         UserError: it is malformed, or asks for anything beyond that.
