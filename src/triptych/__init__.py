@@ -26,7 +26,7 @@ __all__ = ["load"]
 
 
 def load(folder: Path | str) -> Run:
-    """Open the folder of a run that `triptych train` made.
+    """Open the folder of a run that `triptych train` or `triptych import` made.
 
     Raises:
         triptych.errors.UserError: it is no run.

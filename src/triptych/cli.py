@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from triptych.commands import VERBS
+from triptych.commands import FILES, VERBS
 from triptych.errors import UserError
 
 USAGE = """\
@@ -60,7 +60,7 @@ def _call(tokens: list[str]) -> int:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         remedy = f"perhaps you meant {close[0]}" if close else f"choose from {', '.join(VERBS)}"
         raise UserError(f"triptych {verb}", "no such verb", remedy)
-    return import_module(f"triptych.commands.{verb}").run(rest)
+    return import_module(f"triptych.commands.{FILES.get(verb, verb)}").run(rest)
 
 
 def _usage() -> str:

@@ -13,23 +13,41 @@ from triptych.backbones.backbone import Backbone
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.diffusion.predictions import Prediction
 from triptych.diffusion.schedules import NoiseSchedule
+from triptych.precision import DTYPES
 
 
 class Denoiser(nn.Module):
-    """Schedule, prediction and backbone joined: noisy images at any level in, clean images out."""
+    """Schedule, prediction and backbone joined: noisy images at any level in, clean images out.
 
-    def __init__(self, backbone: Backbone, schedule: NoiseSchedule, prediction: Prediction):
+    Args:
+        backbone: the network.
+        schedule: the noise levels that it was trained on.
+        prediction: what its output means.
+        precision: of the network alone, by autocast; all arithmetic around it is in float32.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        schedule: NoiseSchedule,
+        prediction: Prediction,
+        precision: str = "float32",
+    ):
         super().__init__()
         self.backbone = backbone
         self.schedule = schedule
         self.prediction = prediction
+        self.precision = precision
 
     def output(
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
         """Return the network's raw output [B, C, H, W] at times t of the own schedule, float64 [B]."""
         label = self.schedule.label(t).to(x.device)
-        return self.backbone(x, label, class_label, guidance)
+        if self.precision == "float32":
+            return self.backbone(x, label, class_label, guidance)
+        with torch.autocast(x.device.type, dtype=DTYPES[self.precision]):
+            return self.backbone(x, label, class_label, guidance).to(x.dtype)
 
     def forward(
         self,

@@ -22,6 +22,7 @@ from triptych.diffusion.schedules import SCHEDULES
 from triptych.errors import UserError
 from triptych.generation import SamplingConfig
 from triptych.parsing import parse
+from triptych.precision import Precision
 from triptych.random import MASK32
 from triptych.recipe_files import as_tokens, find_recipe, parse_recipe
 from triptych.training.config import RESUMABLE, TrainingConfig
@@ -43,6 +44,10 @@ class ExperimentConfig(Generic[Sizes]):
     """Of the initial weights and of every draw; 0 to 2^32 - 1."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    precision: Precision = "auto"
+    """Of the network: auto takes bf16 or fp16 where the device gains by it, float32 elsewhere."""
+    force_precision: bool = False
+    """Compute in a precision even if the device loses by it."""
     conditional: bool = True
     """Whether the network is told the class."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -136,7 +141,11 @@ def changes(before: dict, after: dict, prefix: str = "") -> dict[str, tuple]:
 def may_change(field_name: str) -> bool:
     """Whether a run may go on with this field (dotted name) changed."""
     part, _, rest = field_name.partition(".")
-    return field_name == "device" or part == "sampling" or (part == "training" and rest in RESUMABLE)
+    return (
+        field_name in ("device", "precision", "force_precision", "data.path")
+        or part == "sampling"
+        or (part == "training" and rest in RESUMABLE)
+    )
 
 
 def _last_value(tokens: Sequence[str], flag: str) -> str | None:

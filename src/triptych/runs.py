@@ -22,6 +22,7 @@ from triptych.errors import UserError
 from triptych.evaluation.judge import Judge
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
+from triptych.precision import Precision, select_precision
 from triptych.recipe_files import as_tokens, parse_recipe
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
@@ -59,7 +60,7 @@ class Model:
 
 
 class Run:
-    """A folder that `triptych train` made.
+    """A folder that `triptych train` or `triptych import` made.
 
     Args:
         folder: path of the run.
@@ -80,13 +81,29 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The images that the run was trained on."""
-        return self.experiment.data.load()
+        """The images that the run was trained on; for an imported one, those that its configuration names.
+
+        Raises:
+            UserError: they are not to be had, or not of the model's kind.
+        """
+        dataset = self.experiment.data.load()
+        needed = self.record.history().origin.data
+        found, wanted = (
+            (images.channels, images.image_size, *[len(images.class_names)] * self.experiment.conditional)
+            for images in (dataset, needed)
+        )
+        if found != wanted:
+            raise UserError(
+                f"data of run {self.folder}",
+                f"{dataset.name} has {found} channels, pixels and classes, the model {wanted}",
+                f"name its own data set in {CONFIG}",
+            )
+        return dataset
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """One name per class, in label order, from the record: the images themselves are not needed."""
-        return self.record.history().started.data.class_names
+        return self.record.history().origin.data.class_names
 
     def saved_fields(self) -> dict:
         """Return the fields of `config.yaml`."""
@@ -98,13 +115,21 @@ class Run:
         except UnicodeDecodeError as error:
             raise UserError(f"run {self.folder}", f"{CONFIG} is no text", "restore it from a copy") from error
 
-    def model(self, checkpoint: str = "last", weights: Weights = "ema", device: str | None = None) -> Model:
+    def model(
+        self,
+        checkpoint: str = "last",
+        weights: Weights = "ema",
+        device: str | None = None,
+        precision: Precision | None = None,
+    ) -> Model:
         """Return the model of a checkpoint, ready to sample from.
 
         Args:
             checkpoint: `last`, `best-mse`, `epoch-350` or `350`.
             weights: the moving average, or the raw weights of a checkpoint that still has them.
             device: None takes the experiment's.
+            precision: of the network; None takes float32 if the experiment asks for it, else what suits the
+                device.
 
         Raises:
             UserError: no such checkpoint, or it is broken or of another network.
@@ -117,14 +142,18 @@ class Run:
             contents = read(path, [part])
         except BrokenCheckpoint as error:
             raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
-        data = self.record.history().started.data
+        data = self.record.history().origin.data
         denoiser = self.experiment.build(data.channels, data.image_size, len(data.class_names))
         try:
             denoiser.backbone.load_state_dict(contents.tensors[part])
         except RuntimeError as error:
             found = "its weights are of another network"
             raise UserError(f"checkpoint {path}", found, "restore the run's config.yaml") from error
-        denoiser.to(select_device(device or self.experiment.device)).eval()
+        chosen = select_device(device or self.experiment.device)
+        # A precision that a recipe forced on one device is not to be forced on another that merely samples.
+        usual = "float32" if self.experiment.precision == "float32" else "auto"
+        denoiser.precision = select_precision(precision or usual, chosen)
+        denoiser.to(chosen).eval()
         state = contents.state
         return Model(
             denoiser, path.name, float(state["epoch"]), int(state["step"]), int(state["attempt"]), weights
@@ -190,5 +219,7 @@ class Run:
             UserError: the request asks for fewer images than a metric needs.
         """
         judge = judge or Judge(self.dataset, model.device)
-        passport = judge.passport(request, model.checkpoint, model.epoch, model.weights)
+        passport = judge.passport(
+            request, model.checkpoint, model.epoch, model.weights, model.denoiser.precision
+        )
         return judge.row(model.denoiser, request, passport)

@@ -9,5 +9,10 @@ VERBS = {
     "sample": "draw images from a run: labelled grid, single pictures, GIF",
     "evaluate": "measure images of a run against real ones, over checkpoints, scales and samplers",
     "report": "write the experiment record of runs as Markdown",
+    "import": "make a run of a model that was trained elsewhere, from diffusers' files",
+    "export": "write a run's model as files that diffusers loads",
 }
 """Every verb, and what it does in one line."""
+
+FILES = {"import": "import_model"}
+"""The file of a verb that cannot bear its name, which is a word of the language."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -47,6 +47,8 @@ class EvaluateOptions:
     """Images drawn at a time; by default the recipe's. Changes no noise."""
     device: str | None = None
     """Where to compute; by default the recipe's."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
+    """Of the network; by default what suits the device."""
     again: bool = False
     """Measure rows anew that the record already holds."""
     force: bool = False
@@ -80,7 +82,7 @@ def run(tokens: Sequence[str]) -> int:
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
     epochs: dict[str, float] = {}
     for wanted in options.checkpoint or ("last",):
-        model = opened.model(wanted, weights_of(options), options.device)
+        model = opened.model(wanted, weights_of(options), options.device, options.precision)
         epochs[model.checkpoint] = model.epoch
     requests = make_requests(opened, model, options)
     judge = Judge(opened.dataset, model.device, force=options.force)
@@ -88,7 +90,7 @@ def run(tokens: Sequence[str]) -> int:
         Planned(request, passport, None if options.again else recorded(opened, passport))
         for name, epoch in epochs.items()
         for request in requests
-        for passport in [judge.passport(request, name, epoch, model.weights)]
+        for passport in [judge.passport(request, name, epoch, model.weights, model.denoiser.precision)]
     ]
     if any(planned.known is None for planned in plan):
         for request in requests:
@@ -97,7 +99,9 @@ def run(tokens: Sequence[str]) -> int:
     rows = []
     for planned in plan:
         if planned.known is None and planned.passport.checkpoint != model.checkpoint:
-            model = opened.model(planned.passport.checkpoint, weights_of(options), options.device)
+            model = opened.model(
+                planned.passport.checkpoint, weights_of(options), options.device, options.precision
+            )
         rows.append(planned.known or measured_row(opened, judge, model, planned, options))
         say(options, line_of(rows[-1]) + ("  (from the record)" if planned.known else ""))
     if options.json:

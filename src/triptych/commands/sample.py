@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -54,6 +54,8 @@ class SampleOptions:
     """Write every image as a PNG of its own as well, in its own size."""
     device: str | None = None
     """Where to compute; by default the recipe's."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
+    """Of the network; by default what suits the device."""
     out: Path | None = None
     """Folder to write to; by default one under the run's samples/."""
     quiet: bool = False
@@ -73,7 +75,8 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.runs import Run
 
     opened = Run(options.run)
-    model = opened.model(options.checkpoint, "raw" if options.raw else "ema", options.device)
+    weights = "raw" if options.raw else "ema"
+    model = opened.model(options.checkpoint, weights, options.device, options.precision)
     request = make_request(opened, model, options)
     by_class = options.count is None and request.guidance > 0
     pictures = Pictures(by_class, options.gif, options.singles, options.out)

@@ -93,6 +93,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         network_calls=drawn.calls,
         took=drawn.seconds,
         device=describe_device(model.device),
+        precision=model.denoiser.precision,
     )
     run.record.append(sampled, model.step, model.attempt)
     return Written(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from triptych.devices import select_device
 from triptych.diffusion.objectives import OBJECTIVES
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
+from triptych.precision import select_precision
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import DataSummary, Resumed, Saved, Started
 from triptych.record.history import History
@@ -44,12 +45,20 @@ class Ready:
     def of(cls, experiment: ExperimentConfig) -> Ready:
         """Prepare an experiment; raises UserError where it cannot be trained as it stands."""
         device = select_device(experiment.device)
+        precision = select_precision(experiment.precision, device, force=experiment.force_precision)
         dataset = experiment.data.load()
+        if experiment.conditional and len(dataset.class_names) < 2:
+            raise UserError(
+                f"train {experiment.name}, which is conditional, on {dataset.name}",
+                "it has one class",
+                "give each class a folder of its own, or set --conditional False",
+            )
         denoiser = experiment.build_for(dataset)
+        denoiser.precision = precision
         preview_request(experiment.training, experiment.seed, experiment.conditional).check(
             denoiser.backbone.classes
         )
-        dataset = Dataset(dataset.name, dataset.train.to(device), dataset.held_out)
+        dataset = replace(dataset, train=dataset.train.to(device))
         return cls(experiment, device, dataset, denoiser.to(device))
 
 
@@ -68,6 +77,7 @@ def train_run(
         UserError: the folder or its checkpoints do not allow it, or training went astray.
     """
     folder = runs / experiment.name
+    refuse_imported(folder)
     ready = Ready.of(experiment)
     with lock(folder), StopRequest(deadline) as stop:
         console = TrainingConsole(experiment.name, quiet=quiet)
@@ -80,6 +90,14 @@ def train_run(
                 stopped = training.run(stop)
             console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
+
+
+def refuse_imported(folder: Path) -> None:
+    """Raise `UserError` where the run in `folder` was imported: of its training nothing is known."""
+    history = Record(folder / FILE_NAME).history()
+    if history.events and history.imported:
+        found = f"its model was trained elsewhere, and imported from {history.imported.source}"
+        raise UserError(f"train {folder}", found, "start another run with --name")
 
 
 def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple]:
@@ -110,9 +128,12 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     """
     experiment = ready.experiment
     changed = changes_since(folder, experiment)
-    state = TrainState.fresh(ready.denoiser.backbone, experiment.training)
+    precision = ready.denoiser.precision
+    state = TrainState.fresh(ready.denoiser.backbone, experiment.training, precision)
     record = Record(folder / FILE_NAME)
     history = record.history()
+    if history.events:
+        refuse_other_images(history, ready.dataset, folder)
     point = restore_newest(folder, state)
     state.attempt = history.attempt + 1
     training = Training(
@@ -137,13 +158,27 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     if history.events:
         total = training.clock.total_steps
         hardware = describe_device(ready.device)
-        training.emit(Resumed(point.checkpoint, point.skipped, changed, hardware, versions(), total))
+        training.emit(
+            Resumed(point.checkpoint, point.skipped, changed, hardware, versions(), total, precision)
+        )
         note_unrecorded(training, history, point.checkpoint)
         write_config(folder, experiment)
     else:
         write_config(folder, experiment)
         training.emit(started(ready, training))
     return training
+
+
+def refuse_other_images(history: History, dataset: Dataset, folder: Path) -> None:
+    """Raise `UserError` where `dataset` is not what the run was trained on; where it lies does not matter."""
+    before = history.started.data
+    if dataset.train.digest != before.digest:
+        now = f"{dataset.name} ({len(dataset.train):,} images, sha256 {dataset.train.digest[:12]})"
+        raise UserError(
+            f"train {folder} on {now}",
+            f"it was trained on {before.name} ({before.train_images:,} images, sha256 {before.digest[:12]})",
+            "give it those images with --data.path, or start another run with --name",
+        )
 
 
 def note_unrecorded(training: Training, history: History, checkpoint: str) -> None:
@@ -166,6 +201,7 @@ def started(ready: Ready, training: Training) -> Started:
         train_images=len(dataset.train),
         held_out_images=len(dataset.held_out),
         class_names=dataset.class_names,
+        preparation=dataset.preparation,
     )
     return Started(
         name=experiment.name,
@@ -177,6 +213,7 @@ def started(ready: Ready, training: Training) -> Started:
         versions=versions(),
         steps_per_epoch=len(dataset.train) / experiment.training.batch_size,
         total_steps=training.clock.total_steps,
+        precision=ready.denoiser.precision,
     )
 
 

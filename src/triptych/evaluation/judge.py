@@ -17,6 +17,7 @@ from triptych.evaluation.reference import real_features, reference_features
 from triptych.generation import Generated, Request, generate
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.features import FeatureSet
+from triptych.metrics.work import Watch, unwatched
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import Evaluated, Passport
 
@@ -30,23 +31,43 @@ class Judge:
         device: where to compute features.
         extractor: name of the extractor.
         force: measure even fewer images than a metric takes.
+        watch: sees how far the work on real images has come: that of the extractor's training, and features.
     """
 
     def __init__(
-        self, dataset: Dataset, device: torch.device, extractor: str = "classifier", *, force: bool = False
+        self,
+        dataset: Dataset,
+        device: torch.device,
+        extractor: str = "classifier",
+        *,
+        force: bool = False,
+        watch: Watch = unwatched,
     ):
         self.dataset = dataset
         self.device = device
-        self.extractor = EXTRACTORS[extractor](dataset.train, device)
+        self.extractor = EXTRACTORS[extractor](dataset.train, device, watch=watch)
         self.metrics = metrics_for(self.extractor)
         self.force = force
+        self.watch = watch
+        self._real: dict[tuple[int, ...], FeatureSet] = {}
 
     @cached_property
     def reference(self) -> FeatureSet:
         """Features of the training split."""
-        return reference_features(self.dataset, self.extractor, self.device, self.metrics)
+        return reference_features(self.dataset, self.extractor, self.device, self.metrics, self.watch)
 
-    def passport(self, request: Request, checkpoint: str, epoch: float, weights: str) -> Passport:
+    def real(self, generated: FeatureSet) -> FeatureSet:
+        """Features of the held-out images that match `generated`, measured once for all rows alike in classes."""
+        classes = tuple(generated.labels.sort().values.tolist())
+        if classes not in self._real:
+            self._real[classes] = real_features(
+                self.dataset, generated, self.extractor, self.device, self.metrics, self.watch
+            )
+        return self._real[classes]
+
+    def passport(
+        self, request: Request, checkpoint: str, epoch: float, weights: str, precision: str = "float32"
+    ) -> Passport:
         """Return what identifies the figures of a request to a checkpoint."""
         train = self.dataset.train
         return Passport(
@@ -65,6 +86,7 @@ class Judge:
             extractor_digest=self.extractor.sha256,
             versions=versions(),
             device=describe_device(self.device),
+            precision=precision,
         )
 
     def check(self, denoiser: Denoiser, request: Request) -> None:
@@ -102,7 +124,7 @@ class Judge:
                 yield batch.pixels, batch.labels if labelled else None, batch.index
 
         generated = measure(batches(), self.extractor, self.device, self.metrics)
-        real = real_features(self.dataset, generated, self.extractor, self.device, self.metrics)
+        real = self.real(generated)
         measured = figures(generated, self.reference, real, self.metrics, force=self.force)
         total = time.perf_counter() - start
         return Evaluated(

@@ -23,6 +23,12 @@ def metrics_for(extractor: Extractor) -> dict[str, Metric]:
     return {name: metric for name, metric in METRICS.items() if metric.extractor == extractor.name}
 
 
+def no_features(extractor: Extractor, metrics: Mapping[str, Metric] = METRICS) -> FeatureSet:
+    """Return a feature set without images, to be filled from this extractor's outputs for `metrics`."""
+    mine = [metric for metric in metrics.values() if metric.extractor == extractor.name]
+    return FeatureSet(frozenset().union(*(metric.needs for metric in mine)), extractor.sha256)
+
+
 def measure(
     images: Iterable[Batch],
     extractor: Extractor,
@@ -43,8 +49,7 @@ def measure(
     Raises:
         UserError: an index occurs twice.
     """
-    mine = [metric for metric in metrics.values() if metric.extractor == extractor.name]
-    features = FeatureSet(frozenset().union(*(metric.needs for metric in mine)), extractor.sha256)
+    features = no_features(extractor, metrics)
     for pixels, labels, index in images:
         features.add(extractor(pixels.to(device)), labels, index)
     return features

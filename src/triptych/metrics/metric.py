@@ -106,9 +106,8 @@ def by_class(
     classes = generated.classes
     if not classes or classes != reference.classes:
         return None
-    counts = tuple(int((generated.labels == label).sum()) for label in classes)
-    fewest = min(*counts, *(int((reference.labels == label).sum()) for label in classes))
-    return ByClass(tuple(map(estimate, classes)), counts) if fewest >= least else None
+    counts, beside = (tuple(images.labels.unique(return_counts=True)[1].tolist()) for images in (generated, reference))
+    return ByClass(tuple(map(estimate, classes)), counts) if min(*counts, *beside) >= least else None
 
 
 def with_spread(estimate: float, left_out: list[float], n: int, classes: ByClass | None) -> Value:

@@ -31,6 +31,8 @@ class DataSummary:
     train_images: int
     held_out_images: int
     class_names: tuple[str, ...]
+    preparation: str = ""
+    """What was done to the pixels of the files; empty: nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Passport:
     extractor_digest: str
     versions: dict[str, str]
     device: Device
+    precision: str = "float32"
+    """Of the network that drew the images."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,28 @@ class Started:
     """Of triptych, python, torch, the platform, and the commit where there is one."""
     steps_per_epoch: float
     total_steps: int
+    precision: str = "float32"
+    """Of the network in training, as the device was found to gain by."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The first event of a run that holds a model trained elsewhere: everything about it."""
+
+    name: str
+    config: dict
+    """The resolved configuration, as in `config.yaml`; what it says of training was never done."""
+    data: DataSummary
+    """What its images look like; which images it was trained on is not known, nor how many."""
+    parameters: int
+    conditional: bool
+    versions: dict[str, str]
+    layout: str
+    """Whose files these were: `diffusers`."""
+    source: str
+    """The file of weights, by the folder that was given."""
+    digest: str
+    """The sha256 of that file."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +139,7 @@ class Resumed:
     device: Device
     versions: dict[str, str]
     total_steps: int
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -214,6 +241,7 @@ class Sampled:
     took: float
     """Seconds of sampling alone, without loading and without writing pictures."""
     device: Device
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -230,12 +258,12 @@ class Evaluated:
     """A grid of the first generated images, relative to the run folder."""
 
 
-Payload = (
-    Started | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished | Sampled | Evaluated
-)
+Making = Started | Imported | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished
+Payload = Making | Sampled | Evaluated
 
 KINDS: dict[str, type] = {
     "started": Started,
+    "imported": Imported,
     "resumed": Resumed,
     "progress": Progress,
     "held-out": HeldOut,

@@ -20,6 +20,7 @@ from triptych.record.events import (
     Event,
     Finished,
     HeldOut,
+    Imported,
     P,
     Progress,
     Resumed,
@@ -85,12 +86,25 @@ class History:
         return tuple(event for event in self.valid if isinstance(event.data, payload))
 
     @cached_property
-    def started(self) -> Started:
-        """The run's first event; UserError where the record has none."""
+    def origin(self) -> Started | Imported:
+        """The run's first event, a start or an import; UserError where the record has none."""
         for event in self.events:
-            if isinstance(event.data, Started):
+            if isinstance(event.data, Started | Imported):
                 return event.data
         raise UserError(f"reading {self.path}", "it holds no start of a run", "train the run first")
+
+    @property
+    def started(self) -> Started:
+        """The start of a run that was trained here; UserError where there is none."""
+        if isinstance(self.origin, Started):
+            return self.origin
+        found = f"it was trained elsewhere, and imported ({self.origin.source})"
+        raise UserError(f"training of {self.path.parent}", found, "sample, evaluate or export it")
+
+    @property
+    def imported(self) -> Imported | None:
+        """The import of a model that was trained elsewhere; None for a run that was trained here."""
+        return self.origin if isinstance(self.origin, Imported) else None
 
     @property
     def attempt(self) -> int:
@@ -106,7 +120,7 @@ class History:
     @cached_property
     def config(self) -> dict:
         """The resolved configuration with the changes of every resume applied (fields named `part.field`)."""
-        config = copy.deepcopy(self.started.config)
+        config = copy.deepcopy(self.origin.config)
         for event in self.events:
             if isinstance(event.data, Resumed):
                 for name, (_, new) in event.data.changes.items():
@@ -131,7 +145,8 @@ class History:
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in order, with its time, whether its steps still hold or not."""
-        training = [event for event in self.events if not isinstance(event.data, Sampled | Evaluated)]
+        beside = Imported | Sampled | Evaluated
+        training = [event for event in self.events if not isinstance(event.data, beside)]
         numbers = sorted({event.attempt for event in training})
         stretches = [[event for event in training if event.attempt == number] for number in numbers]
         return tuple(

@@ -9,14 +9,13 @@ from triptych.report import numbers
 from triptych.report.document import Block, Cell, Items, Note, Paragraph, Strong, Table
 from triptych.report.language import Language
 from triptych.report.names import metric_name
+from triptych.report.numbers import DIGEST
 from triptych.report.rows import Row, groups, headline, metrics_of, ranked, rows_of, surprise, told_apart
 from triptych.report.run import Run, distinct
 from triptych.report.sampling import checkpoint_name
 from triptych.report.training import device, sampler_name
 
 NONE = "–"
-DIGEST = 12
-"""Characters of a sha256 that are printed."""
 ARROWS = {"lower": " ↓", "higher": " ↑", "unknown": ""}
 
 
@@ -101,7 +100,7 @@ def _checkpoint(row: Row, words: Language) -> str:
 
 def _settings(row: Row, words: Language) -> str:
     sampler = sampler_name(row.passport.sampler, words)
-    if not row.run.started.conditional:
+    if not row.run.origin.conditional:
         return sampler
     return words("sample_caption", method=sampler, scale=numbers.plain(row.passport.guidance))
 
@@ -112,7 +111,7 @@ def _description(row: Row, rows: Sequence[Row], across_models: bool, words: Lang
     cells = {words("model"): row.model} if across_models else {}
     cells[words("checkpoint")] = _checkpoint(row, words)
     cells[words("sampler")] = sampler_name(passport.sampler, words)
-    if any(other.run.started.conditional for other in rows):
+    if any(other.run.origin.conditional for other in rows):
         cells[words("sampling_cfg")] = numbers.plain(passport.guidance)
     if not across_models and row.run.mse:
         cells[words("held_out_mse")] = _mse(row, words)
@@ -208,7 +207,7 @@ def _by_class(rows: Sequence[Row], words: Language) -> list[Block]:
             titles.append(words("of_real", metric=metric_name(figure.metric).label))
             columns.append([numbers.figure(value, decimals) for value in figure.real_per_class])
     count = max(len(column) for column in columns)
-    names = row.run.started.data.class_names
+    names = row.run.origin.data.class_names
     labels = names if len(names) == count else tuple(str(i) for i in range(count))
     padded = [column + [NONE] * (count - len(column)) for column in columns]
     lines = tuple((label, *cells) for label, *cells in zip(labels, *padded, strict=True))

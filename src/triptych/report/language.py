@@ -102,6 +102,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "训练过程中的采样（噪声固定）：",
     ),
     "epoch_caption": ("epoch {epoch}", "第 {epoch} 轮"),
+    "elsewhere": ("trained elsewhere", "外部训练"),
+    "imported_from": ("Imported from", "导入来源"),
+    "imported_files": ("{layout}, {file} (sha256 {digest})", "{layout}，{file}（sha256 {digest}）"),
+    "image_kind": ("Images", "图像"),
+    "images_like": ("like {data}, {size}×{size}", "同 {data}，{size}×{size}"),
     # sampling
     "sampling_hardware": ("Hardware: {device}", "硬件：{device}"),
     "no_samples": ("Nothing has been sampled from this run yet.", "尚未对该实验采样。"),
@@ -125,6 +130,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     # checkpoints
     "epoch_n": ("epoch {epoch}", "训练 {epoch} 轮"),
     "lowest_mse": ("{checkpoint}, lowest MSE", "{checkpoint}，MSE 最低"),
+    "as_imported": ("as imported", "导入的权重"),
     "raw_weights": ("{checkpoint} (raw weights)", "{checkpoint}（原始权重）"),
     # evaluation
     "no_evaluations": ("This run has not been evaluated yet.", "尚未对该实验进行评估。"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+DIGEST = 12
+"""Characters of a sha256 that are printed."""
+
 
 def duration(seconds: float) -> str:
     """Return a duration as `1h 17m 33.0s`, parts that are zero in front left out; below 1 s as `0.043s`."""

@@ -18,14 +18,14 @@ from triptych.report.training import device
 def provenance(run: Run, words: Language) -> list[Block]:
     """Return environment, attempts where there was more than one, and the next command."""
     blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
-    if len(run.attempts) > 1 or run.attempts[0].end != "finished":
+    if len(run.attempts) > 1 or any(attempt.end != "finished" for attempt in run.attempts):
         blocks.append(_attempts(run, words))
     return [*blocks, Paragraph(words("next")), Command(next_command(run))]
 
 
 def _environment(run: Run, words: Language) -> str:
     """Return the versions of the start, and what later attempts had otherwise."""
-    first = run.started.versions
+    first = run.origin.versions
     stories = {key: [numbers.version(key, value)] for key, value in first.items()}
     for event in run.history.events:
         if isinstance(event.data, Resumed):
@@ -77,10 +77,10 @@ def _remarks(attempt: Attempt, words: Language) -> list[str]:
 def next_command(run: Run) -> str:
     """Return what takes the run on: train to the end, sample, evaluate, or draw from the best row."""
     folder = shlex.quote(run.folder)
-    conditional = run.started.conditional
-    if not run.history.finished:
+    conditional = run.origin.conditional
+    if not (run.history.finished or run.history.imported):
         place = PurePosixPath(run.folder)
-        name = f" --name {shlex.quote(place.name)}" if place.name != run.started.name else ""
+        name = f" --name {shlex.quote(place.name)}" if place.name != run.origin.name else ""
         runs = f" --runs {shlex.quote(str(place.parent))}" if str(place.parent) != "runs" else ""
         return f"triptych train {shlex.quote(str(place / 'config.yaml'))}{name}{runs}"
     rows = rows_of(run, run.backbone)
@@ -90,7 +90,8 @@ def next_command(run: Run) -> str:
         return f"triptych sample {folder}{scale} --gif"
     if len(rows) < 2:
         scales = " --guidance 1 1.5 2 3" if conditional else ""
-        return f"triptych evaluate {folder} --checkpoint last best-mse{scales}"
+        checkpoints = "" if run.history.imported else " --checkpoint last best-mse"
+        return f"triptych evaluate {folder}{checkpoints}{scales}"
     metric = headline(rows)
     best = ranked(rows, metric)[0][1].passport if metric else rows[-1].passport
     scale = f" --guidance {numbers.plain(best.guidance)}" if conditional else ""

@@ -57,6 +57,6 @@ def is_report(path: Path) -> bool:
 
 def _asset_name(run: Run, runs: Sequence[Run]) -> str:
     """Return the name of the run's folder, numbered where two folders bear the same."""
-    name = Path(run.folder).name or run.started.name
-    alike = [other for other in runs if (Path(other.folder).name or other.started.name) == name]
+    name = Path(run.folder).name or run.origin.name
+    alike = [other for other in runs if (Path(other.folder).name or other.origin.name) == name]
     return name if len(alike) == 1 else f"{name}-{1 + next(i for i, r in enumerate(alike) if r is run)}"

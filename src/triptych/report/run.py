@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.errors import UserError
-from triptych.record.events import HeldOut, Previewed, Progress, Started
+from triptych.record.events import HeldOut, Imported, Previewed, Progress, Started
 from triptych.record.history import Attempt, History
 from triptych.record.record import Record
 from triptych.report import names
@@ -32,14 +32,14 @@ class Run:
         history = Record.of_run(folder).history()
         if not history.events:
             raise UserError(f"reporting on {folder}", "its record is empty", "train the run first")
-        history.started  # noqa: B018 - refuses a record without a start here rather than in mid-report
+        history.origin  # noqa: B018 - refuses a record without a start here rather than in mid-report
         relative = Path(os.path.relpath(folder.resolve(), report_folder.resolve())).as_posix()
         return cls(relative, history)
 
     @property
-    def started(self) -> Started:
+    def origin(self) -> Started | Imported:
         """What does not change about the run."""
-        return self.history.started
+        return self.history.origin
 
     def setting(self, *path: str, default: Any = None) -> Any:
         """Return a field of the configuration that is in force, or `default` where there is none."""
@@ -55,13 +55,13 @@ class Run:
     @property
     def backbone(self) -> str:
         """Name of the network's kind."""
-        kind = str(self.setting("backbone", "kind", default=self.started.name))
+        kind = str(self.setting("backbone", "kind", default=self.origin.name))
         return names.BACKBONES.get(kind, kind)
 
     @property
     def data(self) -> str:
         """Name of the data set."""
-        return names.DATA.get(self.started.data.name, self.started.data.name)
+        return names.DATA.get(self.origin.data.name, self.origin.data.name)
 
     def picture(self, path: str) -> str:
         """Return the path of a picture of this run, from the report's folder on."""
@@ -69,7 +69,7 @@ class Run:
 
     def epoch(self, step: int) -> float:
         """Return the epoch that `step` optimiser steps make."""
-        return step / self.started.steps_per_epoch
+        return step / self.history.started.steps_per_epoch
 
     @property
     def planned_epochs(self) -> float:
@@ -77,7 +77,7 @@ class Run:
         from_steps = self.epoch(self.history.total_steps)
         epochs = float(self.training("epochs", from_steps))
         # Whole steps rarely make whole epochs: only `max_steps` ends a run earlier than by rounding.
-        return epochs if abs(from_steps - epochs) * self.started.steps_per_epoch <= 1 else from_steps
+        return epochs if abs(from_steps - epochs) * self.history.started.steps_per_epoch <= 1 else from_steps
 
     @property
     def epochs_done(self) -> float:
@@ -105,7 +105,7 @@ class Run:
             return sum(attempt.times.training for attempt in timed if attempt.times) / epochs, False
         rates = sorted(event.data.images_per_second for event in self.history.of_kind(Progress))
         rate = rates[len(rates) // 2] if rates else 0.0
-        return (self.started.data.train_images / rate, True) if rate > 0 else None
+        return (self.origin.data.train_images / rate, True) if rate > 0 else None
 
     @property
     def seconds_per_preview(self) -> float | None:
@@ -123,7 +123,7 @@ def display_names(runs: Sequence[Run]) -> list[str]:
     """Return a heading for each run: its backbone, and its own name where several share the backbone."""
     shared = Counter(run.backbone for run in runs)
     return [
-        run.backbone if shared[run.backbone] == 1 else f"{run.backbone}, {run.started.name}" for run in runs
+        run.backbone if shared[run.backbone] == 1 else f"{run.backbone}, {run.origin.name}" for run in runs
     ]
 
 

@@ -27,6 +27,8 @@ def samples(run: Run) -> list[Event[Sampled]]:
 
 def checkpoint_name(run: Run, step: int, epoch: float, weights: str, words: Language) -> str:
     """Return a checkpoint as readers know it: `epoch 350, lowest MSE`."""
+    if run.history.imported:
+        return words("as_imported")
     text = words("epoch_n", epoch=numbers.plain(epoch))
     best = run.history.best_held_out
     if best is not None and best.step == step and len(run.history.of_kind(HeldOut)) > 1:
@@ -39,7 +41,7 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
     drawn = samples(run)
     if not drawn:
         return [Paragraph(words("no_samples"))]
-    conditional = run.started.conditional
+    conditional = run.origin.conditional
     columns = ["checkpoint", "method", "sampling_cfg", "steps", "images", "time"]
     if not conditional:
         columns.remove("sampling_cfg")
@@ -116,7 +118,7 @@ def _images(run: Run, sampled: Sampled, words: Language) -> str:
 def _caption(run: Run, event: Event[Sampled], words: Language) -> str:
     """Return what tells a picture from others: sampler, scale, and checkpoint where there are several."""
     caption = sampler_name(event.data.sampler, words)
-    if run.started.conditional:
+    if run.origin.conditional:
         caption = words("sample_caption", method=caption, scale=numbers.plain(event.data.guidance))
     if not event.data.per_class:
         caption = words("count_caption", count=numbers.count(event.data.count), caption=caption)

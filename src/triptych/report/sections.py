@@ -11,7 +11,7 @@ from triptych.report.language import Language
 from triptych.report.provenance import provenance
 from triptych.report.run import Run, display_names, distinct
 from triptych.report.sampling import previews, sampling_facts, sampling_gifs, sampling_pictures
-from triptych.report.training import devices, overview, training_table
+from triptych.report.training import devices, import_table, overview, training_table
 
 CURVES_WIDTH = 780
 
@@ -22,18 +22,18 @@ Curves = Callable[[Run], str | None]
 def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
     """Return the report on `runs`: unconditional models first, then conditional ones."""
     data = distinct(run.data for run in runs)
-    conditional = any(run.started.conditional for run in runs)
+    conditional = any(run.origin.conditional for run in runs)
     title = words("title_cfg" if conditional else "title", data=", ".join(data))
     blocks: list[Block] = []
     chapter = 0
     for kind in (False, True):
-        chosen = [run for run in runs if run.started.conditional is kind]
+        chosen = [run for run in runs if run.origin.conditional is kind]
         if chosen:
             chapter += 1
             blocks += _chapter(str(chapter), chosen, kind, words, curves)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
-        tags=(*distinct(run.started.data.name for run in runs), "diffusion", "experiments"),
+        tags=(*distinct(run.origin.data.name for run in runs), "diffusion", "experiments"),
         title=title,
         blocks=tuple(blocks),
     )
@@ -61,7 +61,7 @@ def _model(number: str, name: str, run: Run, words: Language, curves: Curves) ->
     return [
         Heading(2, f"{number} " + words(heading, model=name, device=device)),
         Heading(3, f"{number}.1 " + words("training")),
-        training_table(run, words),
+        import_table(run, words) if run.history.imported else training_table(run, words),
         *_curves(run, words, curves),
         *previews(run, words),
         Heading(3, f"{number}.2 " + words("sampling")),

@@ -22,6 +22,8 @@ def device(hardware: Device, words: Language, key: str = "devices_used") -> str:
 
 def devices(run: Run, words: Language, key: str = "devices_used") -> str:
     """Return all hardware that a run was trained on, in the order of use."""
+    if run.history.imported:
+        return words("elsewhere")
     return words("then").join(distinct(device(attempt.device, words, key) for attempt in run.attempts))
 
 
@@ -129,19 +131,10 @@ def overview(runs: list[tuple[str, Run]], conditional: bool, words: Language) ->
     ]
     rows = []
     for number, (name, run) in enumerate(runs, start=1):
-        rate = numbers.scientific(float(run.training("learning_rate", 0.0)))
-        row = {
-            "number": str(number),
-            "model": name,
-            "training_cfg": numbers.plain(float(run.training("preview_guidance", 1.0))),
-            "epochs": epochs(run, words),
-            "hardware": devices(run, words),
-            "batch_lr": f"{run.training('batch_size', '?')} / {rate}",
-            "schedule": schedule(run, words),
-            "cadence": _cadence(run, words),
-            "total_time": total_time(run, words),
-        }
-        rows.append(row)
+        row = {"number": str(number), "model": name, "hardware": devices(run, words)}
+        rows.append(
+            dict.fromkeys(columns, "–") | row | ({} if run.history.imported else _trained(run, words))
+        )
     if not conditional:
         columns.remove("training_cfg")
     return Table(
@@ -150,21 +143,51 @@ def overview(runs: list[tuple[str, Run]], conditional: bool, words: Language) ->
     )
 
 
+def _trained(run: Run, words: Language) -> dict[str, str]:
+    rate = numbers.scientific(float(run.training("learning_rate", 0.0)))
+    return {
+        "training_cfg": numbers.plain(float(run.training("preview_guidance", 1.0))),
+        "epochs": epochs(run, words),
+        "batch_lr": f"{run.training('batch_size', '?')} / {rate}",
+        "schedule": schedule(run, words),
+        "cadence": _cadence(run, words),
+        "total_time": total_time(run, words),
+    }
+
+
+def import_table(run: Run, words: Language) -> Table:
+    """Return what is known of a model that was trained elsewhere, item by item."""
+    origin = run.history.imported
+    assert origin is not None, "the run was trained here"
+    files = words(
+        "imported_files", layout=origin.layout, file=origin.source, digest=origin.digest[: numbers.DIGEST]
+    )
+    rows: list[tuple[str, str | None]] = [
+        (words("run"), origin.name),
+        (words("parameters"), numbers.millions(origin.parameters)),
+        (words("imported_from"), files),
+        (words("image_kind"), words("images_like", data=run.data, size=origin.data.image_size)),
+        (words("diffusion"), _diffusion(run)),
+    ]
+    told = tuple((item, value) for item, value in rows if value is not None)
+    return Table((words("item"), words("value")), told)
+
+
 def training_table(run: Run, words: Language) -> Table:
     """Return everything about the training of one run, item by item."""
-    data = run.started.data
+    data = run.origin.data
     summary = words(
         "training_set_value", data=run.data, size=data.image_size, count=numbers.count(data.train_images)
     )
     scale = numbers.plain(float(run.training("preview_guidance", 1.0)))
     rows: list[tuple[str, str | None]] = [
-        (words("run"), run.started.name),
-        (words("parameters"), numbers.millions(run.started.parameters)),
+        (words("run"), run.origin.name),
+        (words("parameters"), numbers.millions(run.origin.parameters)),
         (words("training_set"), summary),
         (words("training_epochs"), epochs(run, words)),
         (
             words("training_cfg"),
-            words("training_cfg_value", scale=scale) if run.started.conditional else None,
+            words("training_cfg_value", scale=scale) if run.origin.conditional else None,
         ),
         (words("hardware"), devices(run, words)),
         (words("batch_workers"), f"{run.training('batch_size', '?')} / {run.training('workers', 0)}"),

@@ -108,15 +108,19 @@ class Training:
             progress=state.step / self.clock.total_steps,
         )
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        state.scaler.scale(loss).backward()
+        state.scaler.unscale_(state.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm or float("inf"))
         for group in state.optimizer.param_groups:
             group["lr"] = self.clock.learning_rate(state.step)
-        state.optimizer.step()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
         state.step += 1
         seen = state.step * config.batch_size
         decay = ema_decay(seen, config.batch_size, config.ema_half_life, config.ema_warmup)
         update_ema(state.ema, state.network, decay)
+        if state.scaler.is_enabled():  # where fp16 overflowed the step was left out, as is normal
+            norm = torch.where(norm.isfinite(), norm, 0.0)
         self._sums += torch.stack([loss.detach(), norm]).to(self._sums.dtype)
         state.running.steps += 1
 

@@ -44,6 +44,7 @@ class TrainState:
         salt: rollbacks so far: what repeated stretches of training draw anew with.
         best: the checkpoints that had the lowest held-out error, each lower than the one before.
         running: sums for the next progress event.
+        scaler: of fp16's loss, so that small gradients do not vanish; does nothing in other precisions.
         threads: threads that a CPU trains with: sums are split between them, so that another number
             rounds differently. Frozen at the first start.
     """
@@ -51,6 +52,7 @@ class TrainState:
     network: Backbone
     ema: Backbone
     optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
     step: int = 0
     attempt: int = 0
     salt: int = 0
@@ -59,7 +61,7 @@ class TrainState:
     threads: int = field(default_factory=torch.get_num_threads)
 
     @classmethod
-    def fresh(cls, network: Backbone, config: TrainingConfig) -> TrainState:
+    def fresh(cls, network: Backbone, config: TrainingConfig, precision: str = "float32") -> TrainState:
         """Return the state before the first step, around a network on its device."""
         optimizer = torch.optim.AdamW(
             network.parameters(),
@@ -68,7 +70,9 @@ class TrainState:
             weight_decay=config.weight_decay,
         )
         ema = copy.deepcopy(network).requires_grad_(False).eval()
-        return cls(network, ema, optimizer)
+        device = next(network.parameters()).device
+        scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        return cls(network, ema, optimizer, scaler)
 
     def contents(self, name: str, epoch: float) -> Contents:
         """Return what a checkpoint called `name` holds of this state."""
@@ -80,6 +84,7 @@ class TrainState:
             "salt": self.salt,
             "best": [asdict(best) for best in self.best],
             "running": asdict(self.running),
+            "scaler": self.scaler.state_dict(),
             "threads": self.threads,
         }
         tensors = {
@@ -98,6 +103,8 @@ class TrainState:
         self.step, self.attempt, self.salt = state["step"], state["attempt"], state["salt"]
         self.best = [Best(**best) for best in state["best"]]
         self.running = Running(**state["running"])
+        if saved := state.get("scaler"):  # empty where the precision was another
+            self.scaler.load_state_dict(saved)
         self.threads = state["threads"]
 
 

@@ -1,13 +1,25 @@
 """Networks that turn images into features. A new one is one file and one line in EXTRACTORS."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
-from triptych.metrics.extractors.classifier import cached_classifier
+from triptych.metrics.extractors.classifier_cache import cached_classifier
 from triptych.metrics.extractors.extractor import Extractor, TrainingImages
+from triptych.metrics.work import Watch, unwatched
 
-EXTRACTORS: dict[str, Callable[[TrainingImages, torch.device], Extractor]] = {
+
+class MakesExtractor(Protocol):
+    """Gets an extractor ready: from a file, or by training it."""
+
+    def __call__(
+        self, train: TrainingImages, device: torch.device, *, watch: Watch = unwatched
+    ) -> Extractor:
+        """Return the extractor for a data set with this training split, on `device`; `watch` sees the work."""
+        ...
+
+
+EXTRACTORS: dict[str, MakesExtractor] = {
     "classifier": cached_classifier,
 }
-"""How to get each extractor, given the training split and the device to work on."""
+"""How to get each extractor."""
