@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from triptych.record.events import DataSummary, Resumed, Saved, Started
 from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run
+from triptych.training.disk import DiskNeed, disk_need, size
 from triptych.training.loop import Training, folder_size
 from triptych.training.previews import preview_request
 from triptych.training.resume import restore_newest
@@ -150,9 +152,12 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     )
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
+    need = disk_need(training.clock, state)
+    refuse_too_small_disk(folder, need)
     training.listeners.append(console.hear)
     if tensorboard_installed():
         training.listeners.append(TensorBoard(folder / "tensorboard", state.step))
+    console.say(str(need))
     # A configuration that differs from the record's last word would lose the change if training died
     # between the two; so the first start writes the file first, and a resume the event.
     if history.events:
@@ -178,6 +183,18 @@ def refuse_other_images(history: History, dataset: Dataset, folder: Path) -> Non
             f"train {folder} on {now}",
             f"it was trained on {before.name} ({before.train_images:,} images, sha256 {before.digest[:12]})",
             "give it those images with --data.path, or start another run with --name",
+        )
+
+
+def refuse_too_small_disk(folder: Path, need: DiskNeed) -> None:
+    """Raise `UserError` where the checkpoints still to come will not fit."""
+    present = sum(path.stat().st_size for path in (folder / FOLDER).glob("*/*"))
+    free = shutil.disk_usage(folder).free
+    if need.peak - present > free:
+        raise UserError(
+            f"train {folder}, whose {need}",
+            f"{size(free)} are free",
+            "free some, or set a larger --training.checkpoint-every or --training.keep-every",
         )
 
 

@@ -1,0 +1,90 @@
+"""The disk that checkpoints will take is what they take, and is asked for beforehand."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+from training.tiny import TINY, train
+
+from triptych.checkpoints.find import FOLDER
+from triptych.cli import main
+from triptych.experiment import load_experiment
+from triptych.record.record import Record
+from triptych.runs import Run
+from triptych.training.clock import Clock
+from triptych.training.disk import disk_need, size
+from triptych.training.state import TrainState
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept"),
+    [
+        (("--training.keep-full", "1"), 3),
+        (("--training.keep-full", "2"), 3),
+        (("--training.keep-full", "9"), 3),
+        (("--training.checkpoint-every", "4", "--training.keep-full", "1"), 2),
+    ],
+)
+def test_checkpoints_take_what_was_said(tmp_path, extra, kept):
+    assert train(tmp_path, *extra) == 0
+    run = Run(tmp_path / "tiny")
+    experiment, dataset = run.experiment, run.dataset
+    state = TrainState.fresh(experiment.build_for(dataset).backbone, experiment.training)
+    need = disk_need(Clock(experiment.training, len(dataset.train)), state)
+    checkpoints = list((tmp_path / "tiny" / FOLDER).glob("epoch-*"))
+    assert len(checkpoints) == need.full_count + need.averaged_count == kept
+    tensors = [path for folder in checkpoints for path in folder.glob("*.safetensors")]
+    # Each file has a header of names and shapes before its tensors.
+    assert need.total <= sum(path.stat().st_size for path in tensors) <= need.total + 20_000 * len(tensors)
+
+
+def test_the_full_size_recipe_says_the_disk_of_its_sixty_checkpoints():
+    experiment = load_experiment("cifar10-unet-cfg")
+    with torch.device("meta"):
+        network = experiment.backbone.build(3, 32, 10)
+    state = TrainState(network, network, torch.optim.AdamW(network.parameters()), torch.amp.GradScaler("cpu"))
+    need = disk_need(Clock(experiment.training, 50_000), state)
+    parameters = 35_746_307 + 11 * 512
+    assert (need.full, need.full_count) == (16 * parameters, 2)
+    assert (need.averaged, need.averaged_count) == (4 * parameters, 58)
+    assert str(need) == "checkpoints will take up to 9.4 GB of disk: 2 of 572 MB and 58 of 143 MB"
+
+
+def test_a_run_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path, monkeypatch, capsys):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    assert train(tmp_path) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "checkpoints will take" in told
+    assert not (tmp_path / "tiny" / "record.jsonl").exists()
+
+
+def test_the_disk_is_told_at_the_start(tmp_path, capsys):
+    arguments = ["train", "digits-unet", "--runs", str(tmp_path), "--training.max-steps", "1"]
+    assert main([*arguments, "--training.preview-every", "0", "--training.held-out-count", "8"]) == 0
+    assert "checkpoints will take" in capsys.readouterr().err
+    assert Record.of_run(tmp_path / "digits-unet").history().finished
+
+
+def test_room_is_kept_for_the_best_checkpoint_which_may_be_one_that_is_kept_anyway(tmp_path):
+    every_third = (
+        "--training.checkpoint-every",
+        "1",
+        "--training.keep-full",
+        "1",
+        "--training.keep-every",
+        "3",
+    )
+    config = load_experiment("digits-unet", [*TINY, *every_third])
+    state = TrainState.fresh(config.build(1, 8, 10).backbone, config.training)
+    need = disk_need(Clock(config.training, 1442), state)
+    assert (need.full_count, need.averaged_count) == (1, 2)  # epoch 6; epoch 3 and perhaps another
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(10, "0.1 MB"), (1_234_567, "1.2 MB"), (572e6, "572 MB"), (9.41e9, "9.4 GB")]
+)
+def test_sizes_read_well(count, text):
+    assert size(int(count)) == text
