@@ -1,0 +1,69 @@
+"""`triptych import`: make a run of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from triptych.parsing import parse
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The images that the model draws, for its evaluation and for the names of its classes."""
+
+    name: str = ""
+    """Name of the data set; by default cifar10 for 32x32 pixels in colour."""
+    path: str = ""
+    """Where its files lie, if not in its own place."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Make a run of a model that was trained elsewhere: it can be sampled, evaluated and reported.
+
+    Read are folders of diffusers' DDPMPipeline, old ones too. Nothing in them is executed.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Folder of the files, such as ./ddpm-cifar10-32."""
+    name: str | None = None
+    """Name of the run; by default the folder's."""
+    runs: Path = Path("runs")
+    """Folder in which runs are kept."""
+    null_class: Literal["last"] | None = None
+    """Say that the last class embedding of a conditional model is that of no class."""
+    data: DataOptions = field(default_factory=DataOptions)
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print what was made as JSON on standard output."""
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Import what the tokens name; return the exit code."""
+    options = parse(ImportOptions, tokens, "triptych import")
+
+    from triptych.exchange.diffusers_folder import read_folder  # loads torch
+    from triptych.exchange.foreign import write_run
+
+    foreign = read_folder(options.folder, options.null_class)
+    name = options.folder.resolve().name if options.name is None else options.name
+    experiment = foreign.experiment(name, options.data.name, options.data.path)
+    folder = write_run(foreign, experiment, options.runs)
+    if options.json:
+        told = {"run": str(folder), "parameters": foreign.parameters, "digest": foreign.digest}
+        json.dump(told | {"classes": foreign.classes}, sys.stdout, indent=1)
+        print()
+    elif not options.quiet:
+        kind = f"{foreign.classes} classes" if foreign.classes else "unconditional"
+        predicts = f"{foreign.diffusion.schedule} schedule, predicts {foreign.diffusion.prediction}"
+        print(folder)
+        print(f"{foreign.parameters:,} parameters, {kind}, {predicts}")
+    return 0

@@ -1,0 +1,48 @@
+"""Tensors from a file of foreign weights; nothing of the file is executed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from triptych.errors import UserError
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a file by name, on the CPU, and the sha256 of its bytes.
+
+    Args:
+        path: of a `.safetensors` file, or of one that `torch.save` wrote.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or holds anything but tensors.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _refusal(path, (error.strerror or str(error)).lower()) from error
+    try:
+        if path.suffix == ".safetensors":
+            loaded = safetensors.load(data)
+        else:
+            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that lies can fail in any way that the parsers did not foresee
+        kind = "safetensors" if path.suffix == ".safetensors" else "tensors alone"
+        raise _refusal(path, f"it is damaged, or no file of {kind}; nothing of it was run") from error
+    if not isinstance(loaded, dict):
+        raise _refusal(path, "it holds no tensors by name")
+    for name, tensor in loaded.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise _refusal(path, f"{str(name)[:60]!r} in it is no tensor")
+        if tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise _refusal(path, f"{name[:60]!r} in it is no tensor of plain numbers")
+    return {name: tensor.detach() for name, tensor in loaded.items()}, hashlib.sha256(data).hexdigest()
+
+
+def _refusal(path: Path, found: str) -> UserError:
+    return UserError(f"import {path}", found, "restore the file from where it came")
