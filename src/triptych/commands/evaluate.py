@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -74,7 +75,8 @@ def run(tokens: Sequence[str]) -> int:
     """Measure what the tokens ask for; return the exit code."""
     options = parse(EvaluateOptions, tokens, "triptych evaluate")
 
-    from triptych.evaluation.judge import Judge  # loads torch
+    from triptych.commands.work_console import WorkConsole  # loads torch
+    from triptych.evaluation.judge import Judge
     from triptych.runs import Run
 
     opened = Run(options.run)
@@ -85,7 +87,8 @@ def run(tokens: Sequence[str]) -> int:
         model = opened.model(wanted, weights_of(options), options.device, options.precision)
         epochs[model.checkpoint] = model.epoch
     requests = make_requests(opened, model, options)
-    judge = Judge(opened.dataset, model.device, force=options.force)
+    console = WorkConsole(partial(say, options), quiet=options.quiet)
+    judge = Judge(opened.dataset, model.device, force=options.force, watch=console)
     plan = [
         Planned(request, passport, None if options.again else recorded(opened, passport))
         for name, epoch in epochs.items()

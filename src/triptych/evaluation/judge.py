@@ -57,7 +57,7 @@ class Judge:
         return reference_features(self.dataset, self.extractor, self.device, self.metrics, self.watch)
 
     def real(self, generated: FeatureSet) -> FeatureSet:
-        """Features of the held-out images that match `generated`, measured once for all rows alike in classes."""
+        """Features of the held-out images that match `generated`, measured once for rows of like classes."""
         classes = tuple(generated.labels.sort().values.tolist())
         if classes not in self._real:
             self._real[classes] = real_features(

@@ -43,7 +43,7 @@ def reference_features(
 def training_outputs(
     train: ImageSet, extractor: Extractor, device: torch.device | str, watch: Watch = unwatched
 ) -> dict[str, Tensor]:
-    """Return the extractor's outputs of all training images, in their order, on the host: float32 [N, D] each.
+    """Return the extractor's outputs of all training images, in order, on the host: each float32 [N, D].
 
     Those of a large split come from the cache, where they stand as they were computed, bit for bit, under a
     key of images, extractor and kind of device. A damaged file is replaced, with a warning.

@@ -106,7 +106,9 @@ def by_class(
     classes = generated.classes
     if not classes or classes != reference.classes:
         return None
-    counts, beside = (tuple(images.labels.unique(return_counts=True)[1].tolist()) for images in (generated, reference))
+    counts, beside = (
+        tuple(images.labels.unique(return_counts=True)[1].tolist()) for images in (generated, reference)
+    )
     return ByClass(tuple(map(estimate, classes)), counts) if min(*counts, *beside) >= least else None
 
 

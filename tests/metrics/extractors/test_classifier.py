@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from triptych.data import digits
-from triptych.data.dataset import Dataset
+from triptych.data.dataset import Dataset, ImageSet
 from triptych.errors import UserError
 from triptych.metrics.extractors import EXTRACTORS
-from triptych.metrics.extractors.classifier import (
-    Classifier,
-    ClassifierRecipe,
-    cached_classifier,
-    train_classifier,
-)
+from triptych.metrics.extractors.classifier import Classifier
+from triptych.metrics.extractors.classifier_cache import cached_classifier
+from triptych.metrics.extractors.classifier_recipe import LARGE_IMAGES, ClassifierRecipe
+from triptych.metrics.extractors.classifier_training import train_classifier
+from triptych.metrics.work import Work
 
 QUICK = ClassifierRecipe(width=16, features=8, least_images=640, least_epochs=0)
+QUICK_LARGE = replace(LARGE_IMAGES, width=16, features=8, batch_size=8, least_images=24, least_epochs=0)
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +116,56 @@ def test_a_damaged_cache_is_told_and_replaced(dataset: Dataset, cache: Path):
     assert file.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28), (3, 9), (2, 4)])
+@pytest.mark.parametrize(("channels", "side"), [(3, 64), (3, 32), (1, 28), (3, 17), (3, 9), (2, 4)])
 def test_images_of_other_sizes_and_channels(channels: int, side: int):
     images, labels = random_images(24, channels, side)
-    classifier = train_classifier(images, labels, 3, replace(QUICK, batch_size=8, least_images=24))
+    small = replace(QUICK, batch_size=8, least_images=24)
+    classifier = train_classifier(images, labels, 3, QUICK_LARGE if side > 16 else small)
     out = classifier(images)
     assert out["features"].shape == (24, 8)
     assert out["log_probs"].shape == (24, 3)
     assert all(bool(value.isfinite().all()) for value in out.values())
+
+
+def test_large_images_are_learned_and_judged_one_by_one():
+    labels = torch.arange(120) % 3
+    noise, _ = random_images(120, 3, 32)
+    images = noise // 2
+    images[torch.arange(120), labels] += 100  # a class is a tint
+    recipe = replace(QUICK_LARGE, least_images=320)
+    classifier = train_classifier(images[:60], labels[:60], 3, recipe)
+    held_out = images[60:]
+    out = classifier(held_out)
+    assert torch.equal(out["log_probs"].argmax(1), labels[60:])
+    parts = torch.cat([classifier(part)["features"] for part in held_out.split(1)])
+    torch.testing.assert_close(parts, out["features"], rtol=1e-4, atol=1e-4)
+    again = train_classifier(images[:60], labels[:60], 3, recipe)
+    assert again.sha256 == classifier.sha256
+
+
+def test_the_cache_gives_back_a_classifier_of_large_images(cache: Path):
+    images, labels = random_images(24, 3, 32)
+    train = ImageSet("noise", images, labels, ("cat", "dog", "frog"))
+    first = cached_classifier(train, recipe=QUICK_LARGE)
+    second = cached_classifier(train, recipe=QUICK_LARGE)
+    assert len(list(cache.iterdir())) == 1
+    assert second.sha256 == first.sha256
+    for name, values in first(images).items():
+        assert torch.equal(second(images)[name], values)
+
+
+def test_training_tells_how_far_it_has_come():
+    images, labels = random_images(24, 1, 8)
+    seen: list[Work] = []
+    train_classifier(images, labels, 3, QUICK, watch=seen.append)
+    assert [work.done for work in seen] == [*range(0, 640, 640), 640]
+    assert {work.total for work in seen} == {640}
+
+
+def test_without_two_classes_there_is_nothing_to_learn(cache: Path):
+    images, labels = random_images(3, 1, 8)
+    with pytest.raises(UserError, match="they have 1 class;"):
+        cached_classifier(ImageSet("one", images, labels * 0, ("all",)))
 
 
 def test_small_changes_of_the_image_move_it_less_than_another_class(dataset: Dataset, trained: Classifier):

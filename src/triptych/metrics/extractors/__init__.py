@@ -12,10 +12,8 @@ from triptych.metrics.work import Watch, unwatched
 class MakesExtractor(Protocol):
     """Gets an extractor ready: from a file, or by training it."""
 
-    def __call__(
-        self, train: TrainingImages, device: torch.device, *, watch: Watch = unwatched
-    ) -> Extractor:
-        """Return the extractor for a data set with this training split, on `device`; `watch` sees the work."""
+    def __call__(self, train: TrainingImages, device: torch.device, *, watch: Watch = unwatched) -> Extractor:
+        """Return the extractor of this training split, on `device`; `watch` sees how far it has come."""
         ...
 
 

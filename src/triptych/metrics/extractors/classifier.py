@@ -46,8 +46,7 @@ class Classifier(nn.Module):
         # Where convolutions are most of the time, the CPU's are faster with the channels of a pixel together.
         large = recipe.trunk == "large"
         self.memory_format = torch.channels_last if large else torch.contiguous_format
-        trunk = TRUNKS[recipe.trunk](channels, height, width, recipe)
-        self.trunk = trunk.to(memory_format=self.memory_format)
+        self.trunk = TRUNKS[recipe.trunk](channels, height, width, recipe)
         self.head = nn.Linear(recipe.features, classes)
         self.mean: Tensor
         self.deviation: Tensor
@@ -60,7 +59,7 @@ class Classifier(nn.Module):
         return raw, self.head(F.silu(raw))
 
     def finish(self) -> Classifier:
-        """Turn the network that learns into the one that judges: nothing in it moves, no image sees another."""
+        """Turn the network that learns into the one that judges: frozen, and each image by itself."""
         self.trunk = folded(self.trunk)
         return self.eval().requires_grad_(False)
 

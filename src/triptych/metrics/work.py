@@ -1,0 +1,25 @@
+"""How far a long piece of work on images has come, for whoever shows it: metrics print nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Work(NamedTuple):
+    """A piece of work that may take minutes, and how much of it is done."""
+
+    what: str
+    """What is being done, such as `training the classifier`."""
+    done: int
+    """Images worked on so far: 0 at the first report."""
+    total: int
+    """Images to be worked on in all; equal to `done` at the last report."""
+
+
+Watch = Callable[[Work], None]
+"""Sees a report before the work, every second or so during it, and after it."""
+
+
+def unwatched(work: Work) -> None:
+    """Show nothing."""
