@@ -95,7 +95,7 @@ def fetch(file: PublishedFile, otherwise: str) -> Path:
         _check(file, path, "it is")
     except NETWORK as error:
         reason = f"HTTP {error.code} {error.reason}" if isinstance(error, HTTPError) else _in_words(error)
-        remedy = f"put {file.name} at {path} by hand, or {otherwise}; what has arrived is kept"
+        remedy = f"try again, put {file.name} at {path} by hand, or {otherwise}"
         raise UserError(f"download {file.url}", reason, remedy) from error
     except OSError as error:
         needed = f"{file.size / 1e6:,.0f} MB"
@@ -141,27 +141,27 @@ def _receive(file: PublishedFile, part: Path, start: int) -> None:
     try:
         response = _opener().open(asked, timeout=TIMEOUT)
     except HTTPError as error:
-        if (
-            error.code == 416 and start
-        ):  # the server's file ends before our part does: that part is of another
+        error.close()
+        if error.code == 416 and start:  # so the part is not of the published file
             part.unlink()
+            raise HTTPException("the server's file is shorter than the published one") from error
         raise
     with response:
         resumed = response.status == 206
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise HTTPException("the server sent another range than was asked for")
         at = start if resumed else 0  # a server that knows no ranges begins anew
-        silent = not sys.stderr.isatty()
-        with (
-            part.open("ab" if resumed else "wb") as out,
-            tqdm(
-                total=file.size, initial=at, unit="B", unit_scale=True, desc=file.name, disable=silent
-            ) as bar,
-        ):
+        with part.open("ab" if resumed else "wb") as out, _progress(file, at) as bar:
             while at < file.size and (chunk := response.read(min(CHUNK, file.size - at))):
                 out.write(chunk)
                 at += len(chunk)
                 bar.update(len(chunk))
+
+
+def _progress(file: PublishedFile, start: int) -> tqdm:
+    """Return a bar for whoever watches the terminal."""
+    silent = not sys.stderr.isatty()
+    return tqdm(total=file.size, initial=start, unit="B", unit_scale=True, desc=file.name, disable=silent)
 
 
 def _opener() -> request.OpenerDirector:

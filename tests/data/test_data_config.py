@@ -1,7 +1,34 @@
-"""A data set is loaded as its configuration says."""
+"""A data set is loaded as its configuration says, and called by a name that its images have a right to."""
 
-from triptych.data import DATASETS, DataConfig
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from data.cifar10_files import archive, contents
+
+from triptych.cli import main
+from triptych.data import DATASETS, NAME, DataConfig, cifar10
 from triptych.data.digits import load
+from triptych.data.source import WELL_KNOWN, is_well_known, name_after
+from triptych.downloads import PublishedFile
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a small archive that stands for the published one, where it is kept once it is fetched."""
+    made = archive(tmp_path / "made.tar.gz", contents())
+    content = made.read_bytes()
+    url = "http://127.0.0.1:9/cifar-10-python.tar.gz"
+    file = PublishedFile(url, len(content), "md5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(cifar10, "ARCHIVE", file)
+    file.path.parent.mkdir(parents=True)
+    return made.rename(file.path)
 
 
 def test_a_data_set_sees_its_configuration(monkeypatch):
@@ -10,3 +37,92 @@ def test_a_data_set_sees_its_configuration(monkeypatch):
     config = DataConfig("mine", flip=True)
     assert config.load().name == "digits"
     assert seen == [config]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_listed_data_set_loads_without_a_path(name, published):
+    dataset = DataConfig(name).load()
+    assert dataset.name == name
+    assert (dataset.train.name, dataset.held_out.name) == (f"{name}/train", f"{name}/held-out")
+
+
+def test_every_listed_name_is_kept_for_its_own_images():
+    assert set(DATASETS) == set(WELL_KNOWN)
+    assert all(map(is_well_known, ["cifar10", "CIFAR-10", "cifar_10", "Cifar 10", "digits", "Digits"]))
+    assert not any(map(is_well_known, ["cifar10-jpeg", "cifar100", "my-digits", ""]))
+
+
+def test_decoded_images_need_no_archive(published):
+    first = DataConfig("cifar10").load()
+    published.unlink()
+    assert DataConfig("cifar10").load().train.digest == first.train.digest
+
+
+def test_images_in_a_path_are_named_by_what_they_are_or_by_the_user(published, tmp_path: Path):
+    copy = str(shutil.copy(published, tmp_path / "copy.tar.gz"))
+    other = str(archive(tmp_path / "other.tar.gz", contents(protocol=3)))
+    for name, path, called in (
+        ("cifar10", copy, "cifar10"),
+        ("cifar10", other, "other"),
+        ("mine", copy, "mine"),
+        ("mine", other, "mine"),
+    ):
+        for _ in range(2):  # the second time from the cache
+            dataset = DataConfig(name, path).load()
+            assert dataset.name == called
+            assert [s.name for s in (dataset.train, dataset.held_out)] == [
+                f"{called}/train",
+                f"{called}/held-out",
+            ]
+
+
+def test_a_path_may_begin_at_home(published, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(published, tmp_path / "copy.tar.gz")
+    assert DataConfig("cifar10", "~/copy.tar.gz").load().name == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "told"),
+    [
+        ("cifar100", "", "choose from digits, cifar10, or say where it lies with --data.path"),
+        ("digits", "x.tar.gz", "the digits are embedded and lie in no file; give its images a name"),
+        ("CIFAR-10", "x.tar.gz", "readers would take it for the published set"),
+        ("Digits", "x.tar.gz", "readers would take it for the published set"),
+        ("a/b", "x.tar.gz", "no name for a data set"),
+        ("..", "x.tar.gz", "no name for a data set"),
+        ("a\nb", "x.tar.gz", "no name for a data set"),
+        ("mine", "none", "there is nothing"),
+        ("mine", "empty", "no images in a format that is known"),
+        ("mine", "file", "no images in a format that is known"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told_in_one_line(name, path, told, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    archive(tmp_path / "x.tar.gz", contents())
+    assert main(["train", "digits-unet", "--data.name", name, "--data.path", path, "--runs", "runs"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert told in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("pictures.tar.gz", "pictures"),
+        ("v1.2/pictures.TGZ", "pictures"),
+        ("my pictures (old)/", "my-pictures-old"),
+        ("v1.2", "v1.2"),
+        (".tar.gz", "images"),
+        ("/", "images"),
+        ("图像.tar", "图像"),
+        ("a" * 200, "a" * 100),
+        ("CIFAR 10", "CIFAR-10-unchecked"),
+        ("digits.tar", "digits-unchecked"),
+    ],
+)
+def test_unchecked_images_are_named_after_their_file(path, name):
+    assert name_after(Path(path)) == name
+    assert NAME.fullmatch(name)

@@ -2,7 +2,6 @@
 
 import torch
 
-from triptych.data import DATASETS, DataConfig
 from triptych.data.digits import load
 
 
@@ -36,8 +35,3 @@ def test_first_images_are_the_published_ones():
     assert first == [round(v * 255 / 16) for v in (0, 0, 5, 13, 9, 1, 0, 0)]
     assert int(digits.train.labels[0]) == 0
     assert digits.train.digest == "3711e337279e9bedeb4485efe2b6f666e8866ac495babcf63159dd4a91ad1274"
-
-
-def test_every_listed_data_set_loads():
-    for name in DATASETS:
-        assert DataConfig(name).load().name == name

@@ -73,7 +73,13 @@ class Archive:
 
     def decode(self) -> Dataset:
         """Return all images; see `Source.decode`."""
-        return _dataset(self.name, self.path, read_members(self.path, MD5))
+        members = read_members(self.path, MD5)
+        try:
+            return _dataset(self.name, self.path, members)
+        except UserError:
+            for _ in members:  # to the archive's checksum: if that is wrong, it is the better explanation
+                pass
+            raise
 
 
 @dataclass(frozen=True)
