@@ -66,6 +66,8 @@ def test_training_table(mamba, tmp_path):
     training = items(section(write([mamba.folder], tmp_path), "1.2.1 Training"))
     assert training["Training set"] == "CIFAR-10, 32×32, 50,000 images"
     assert training["Batch / workers"] == "128 / 0"
+    assert training["Precision"] == "float32"
+    assert "Preparation of the images" not in training
     assert training["Learning rate"] == "1e-4"
     assert training["Checkpoints"] == "every 50 epochs"
     assert training["Time per preview (16 images, DDIM 50 steps)"] == "51.0s"

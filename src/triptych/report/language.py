@@ -49,6 +49,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "epochs_of": ("{done} of {planned}", "{done}（共 {planned}）"),
     "training_cfg_value": ("{scale} (of the previews)", "{scale}（训练中采样所用）"),
     "batch_workers": ("Batch / workers", "Batch / workers"),
+    "batch_workers_note": (
+        "The batch counts over all devices. Workers are 0 because the images lie decoded on the device: "
+        "nothing is left to load.",
+        "Batch 为全部设备合计；workers 为 0，因为图像已解码并常驻设备，无需加载进程。",
+    ),
+    "precision": ("Precision", "数值精度"),
+    "preparation": ("Preparation of the images", "图像预处理"),
     "learning_rate": ("Learning rate", "学习率"),
     "warmup_then": ("{epochs}-epoch linear warm-up → {schedule}", "{epochs} 轮线性预热 → {schedule}"),
     "cosine": ("cosine", "余弦"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from triptych.report import numbers
-from triptych.report.document import Block, Document, Heading, Note, Paragraph, Picture, Pictures
+from triptych.report.document import Block, Document, Heading, Items, Note, Paragraph, Picture, Pictures
 from triptych.report.evaluation import comparison, evaluation
 from triptych.report.language import Language
 from triptych.report.provenance import provenance
@@ -61,7 +61,7 @@ def _model(number: str, name: str, run: Run, words: Language, curves: Curves) ->
     return [
         Heading(2, f"{number} " + words(heading, model=name, device=device)),
         Heading(3, f"{number}.1 " + words("training")),
-        import_table(run, words) if run.history.imported else training_table(run, words),
+        *_training(run, words),
         *_curves(run, words, curves),
         *previews(run, words),
         Heading(3, f"{number}.2 " + words("sampling")),
@@ -71,6 +71,13 @@ def _model(number: str, name: str, run: Run, words: Language, curves: Curves) ->
         Heading(3, f"{number}.4 " + words("provenance")),
         *provenance(run, words),
     ]
+
+
+def _training(run: Run, words: Language) -> list[Block]:
+    """Return where the weights come from: this run's training, or an import."""
+    if run.history.imported:
+        return [import_table(run, words)]
+    return [training_table(run, words), Items((words("batch_workers_note"),))]
 
 
 def _curves(run: Run, words: Language, curves: Curves) -> list[Block]:

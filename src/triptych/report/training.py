@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triptych.record.events import Device, Times
+from triptych.record.events import Device, Resumed, Times
 from triptych.record.history import Attempt
 from triptych.report import names, numbers
 from triptych.report.document import Table
@@ -184,6 +184,7 @@ def training_table(run: Run, words: Language) -> Table:
         (words("run"), run.origin.name),
         (words("parameters"), numbers.millions(run.origin.parameters)),
         (words("training_set"), summary),
+        (words("preparation"), data.preparation or None),
         (words("training_epochs"), epochs(run, words)),
         (
             words("training_cfg"),
@@ -191,6 +192,7 @@ def training_table(run: Run, words: Language) -> Table:
         ),
         (words("hardware"), devices(run, words)),
         (words("batch_workers"), f"{run.training('batch_size', '?')} / {run.training('workers', 0)}"),
+        (words("precision"), _precision(run)),
         (words("learning_rate"), numbers.scientific(float(run.training("learning_rate", 0.0)))),
         (words("schedule"), schedule(run, words)),
         (words("diffusion"), _diffusion(run)),
@@ -208,6 +210,12 @@ def training_table(run: Run, words: Language) -> Table:
 def _diffusion(run: Run) -> str | None:
     parts = [run.setting("diffusion", name) for name in ("schedule", "prediction")]
     return " / ".join(str(part) for part in parts) if all(parts) else None
+
+
+def _precision(run: Run) -> str:
+    """Return what the network computed in, with what later attempts computed in otherwise."""
+    resumes = [event.data.precision for event in run.history.events if isinstance(event.data, Resumed)]
+    return " → ".join(distinct([run.history.started.precision, *resumes]))
 
 
 def _preview_time(run: Run, words: Language) -> tuple[str, str | None]:
