@@ -1,4 +1,4 @@
-"""The recipes that come along: every one can be built, and the full-size ones are what they are named after."""
+"""The recipes that come along: each can be built, and the full-size ones are what they are named after."""
 
 import pytest
 
