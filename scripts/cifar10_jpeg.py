@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.formats import recognise
@@ -212,11 +211,10 @@ def cosines(size: int) -> np.ndarray:
 
 
 def chroma_steps() -> np.ndarray:
-    """Return by how much each coefficient of chroma is divided at this quality: [8, 8]."""
-    file = BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=QUALITY)
-    with JpegImageFile(file) as image:
-        return np.array(image.quantization[1], float).reshape(8, 8)
+    """Return by how much each coefficient of chroma is divided: ITU-T T.81, table K.2, halved; [8, 8]."""
+    table = np.full((8, 8), 99)
+    table[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+    return (table * (200 - 2 * QUALITY) + 50) // 100
 
 
 if __name__ == "__main__":
