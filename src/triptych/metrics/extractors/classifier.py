@@ -43,9 +43,7 @@ class Classifier(nn.Module):
     def __init__(self, channels: int, height: int, width: int, classes: int, recipe: ClassifierRecipe):
         super().__init__()
         self.image_shape = (channels, height, width)
-        # Where convolutions are most of the time, the CPU's are faster with the channels of a pixel together.
-        large = recipe.trunk == "large"
-        self.memory_format = torch.channels_last if large else torch.contiguous_format
+        self.large = recipe.trunk == "large"
         self.trunk = TRUNKS[recipe.trunk](channels, height, width, recipe)
         self.head = nn.Linear(recipe.features, classes)
         self.mean: Tensor
@@ -84,6 +82,11 @@ class Classifier(nn.Module):
             "features": (raw - self.mean) / self.deviation,
             "log_probs": logits.log_softmax(dim=1),
         }
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How its input lies in memory: where convolutions take the time, with a pixel's channels together."""
+        return torch.channels_last if self.large else torch.contiguous_format
 
     @property
     def sha256(self) -> str:

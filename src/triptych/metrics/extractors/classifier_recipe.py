@@ -45,6 +45,7 @@ LARGE_IMAGES = ClassifierRecipe(
     trunk="large",
     batch_size=128,
     least_images=50_000,
+    least_epochs=5,
     learning_rate=4e-3,
     label_smoothing=0.1,
 )

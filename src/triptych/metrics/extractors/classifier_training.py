@@ -58,7 +58,7 @@ def train_classifier(
         classifier.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
     by_pixel = images.permute(0, 2, 3, 1).contiguous()  # [N, H, W, C]: a pixel's channels are moved as one
-    work = Work("training the classifier that judges images", 0, steps * recipe.batch_size)
+    work = Work("training the classifier, once for this data set", 0, steps * recipe.batch_size)
     # Small images take one CPU thread: more would wait for one another longer than they work.
     few = _threads(1 if images[0, 0].numel() <= SMALL**2 else torch.get_num_threads())
     with full_float32(images.device), few, torch.enable_grad():
