@@ -116,6 +116,8 @@ def _alone(lock: Path, name: str) -> Iterator[None]:
             except BlockingIOError:
                 print(f"triptych: waiting for another process to download {name}", file=sys.stderr)
                 fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks: as on Windows
+                pass
         yield
 
 

@@ -10,6 +10,7 @@ name of the published bytes alone.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,7 +237,10 @@ def _batch(value: object, where: str) -> _Batch:
     elif len(labels) != len(pixels):
         found = f"it has {len(pixels)} images and {len(labels)} labels"
     else:
-        return _Batch(pixels, labels)
+        # A map of memory goes back to the system with its batch; Python's own would be kept for later use.
+        apart = np.frombuffer(mmap.mmap(-1, pixels.nbytes), np.uint8).reshape(pixels.shape)
+        apart[:] = pixels
+        return _Batch(apart, labels)
     raise UserError(where, found, "give files in the layout of CIFAR-10's own")
 
 
