@@ -7,6 +7,7 @@ import pytest
 from training.tiny import train
 
 from triptych.cli import main
+from triptych.commands import VERBS
 
 WITHOUT_TORCH = (
     "import sys; from triptych.cli import main; code = main({}); print('torch' in sys.modules, code)"
@@ -30,6 +31,8 @@ def lines(capsys):
         (["sample"], 2),
         (["sample", "runs/x", "--seeed", "1"], 2),
         (["report"], 2),
+        (["import"], 2),
+        (["export", "runs/x"], 2),
     ],
 )
 def test_answers_without_loading_torch(tokens, code):
@@ -40,7 +43,7 @@ def test_answers_without_loading_torch(tokens, code):
     assert len(out.stderr.strip().splitlines()) == (1 if code else 0)
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "evaluate", "report"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_of_every_verb(verb, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])

@@ -13,6 +13,7 @@ from triptych.record.events import (
     Event,
     Finished,
     HeldOut,
+    Imported,
     Progress,
     Resumed,
     Sampled,
@@ -186,6 +187,17 @@ def test_time_spent_on_voided_steps_stays_counted():
 def test_an_empty_record_has_no_start():
     with pytest.raises(UserError, match="it holds no start of a run"):
         history().started  # noqa: B018
+
+
+def test_an_import_is_an_origin_and_no_start():
+    imported = Imported("run", {"device": "cpu"}, DATA, 1000, True, {}, "diffusers", "theirs/a.bin", "d" * 64)
+    past = history((imported, 0, 0, 0), (sampled(), 0, 0, 1))
+    assert past.origin is past.imported is imported
+    assert past.config == {"device": "cpu"}
+    assert (past.attempts, past.finished, past.last_step) == ((), False, 0)
+    with pytest.raises(UserError, match=r"trained elsewhere, and imported \(theirs/a.bin\)"):
+        past.started  # noqa: B018
+    assert history((STARTED, 0, 0, 0)).imported is None
 
 
 def test_an_attempt_without_beginning_is_refused():
