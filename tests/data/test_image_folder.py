@@ -1,0 +1,238 @@
+"""One's own pictures: found, named, split, decoded by one process or several, and mistakes told in a line."""
+
+import os
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from triptych.cli import main
+from triptych.data import parallel_decoding
+from triptych.data.formats import recognise
+from triptych.data.image_folder import open_image_folder
+
+SIDE = 8
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def pixels_of(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+
+def lay(folder: Path, count: int, first: int = 0) -> None:
+    """Write pictures `first`, `first + 1`, ... into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        Image.fromarray(pixels_of(number)).save(folder / f"{number:04d}.png")
+
+
+def numbers(images) -> list[int]:
+    """Return which pictures of `lay` these are."""
+    known = {pixels_of(number).transpose(2, 0, 1).tobytes(): number for number in range(200)}
+    return [known[image.numpy().tobytes()] for image in images]
+
+
+def test_class_folders_become_classes_and_every_tenth_is_held_out(tmp_path):
+    lay(tmp_path / "pets" / "dog", 3, first=100)
+    lay(tmp_path / "pets" / "cat", 25)
+    data = recognise(tmp_path / "pets", SIDE).decode()
+    assert (data.name, data.class_names) == ("pets", ("cat", "dog"))
+    assert numbers(data.held_out.images) == [9, 19, 102]
+    assert data.held_out.labels.tolist() == [0, 0, 1]
+    assert numbers(data.train.images) == [n for n in range(25) if n not in (9, 19)] + [100, 101]
+    assert data.train.labels.tolist() == [0] * 23 + [1] * 2
+    assert data.preparation == "no test split: every 10th image of each class held out"
+
+
+@pytest.mark.parametrize("held_out", ["test", "val", "validation", "held-out"])
+def test_a_folder_of_its_own_is_held_out(held_out, tmp_path):
+    lay(tmp_path / "train" / "a", 12)
+    lay(tmp_path / "train" / "b", 12, first=20)
+    lay(tmp_path / held_out / "b", 1, first=40)
+    lay(tmp_path / held_out / "a", 2, first=50)
+    data = recognise(tmp_path, SIDE).decode()
+    assert numbers(data.train.images) == [*range(12), *range(20, 32)]
+    assert numbers(data.held_out.images) == [50, 51, 40]
+    assert data.held_out.labels.tolist() == [0, 0, 1]
+    assert data.preparation == ""
+
+
+def test_pictures_in_no_class_folder_are_one_class(tmp_path):
+    lay(tmp_path, 4)
+    data = recognise(tmp_path, SIDE).decode()
+    assert data.class_names == ("images",)
+    assert (numbers(data.train.images), numbers(data.held_out.images)) == ([0, 1, 2], [3])
+
+
+def test_pictures_of_trains_are_a_class(tmp_path):
+    lay(tmp_path / "car", 2)
+    lay(tmp_path / "train", 2, first=10)
+    assert recognise(tmp_path, SIDE).decode().class_names == ("car", "train")
+
+
+def test_a_train_folder_alone_is_split(tmp_path):
+    lay(tmp_path / "train" / "a", 2)
+    assert recognise(tmp_path, SIDE).decode().class_names == ("a",)
+
+
+def test_other_files_are_ignored_and_counted(tmp_path):
+    lay(tmp_path / "a", 2)
+    (tmp_path / "a" / ".hidden.png").write_bytes(b"x")
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    (tmp_path / "a" / "deeper").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "README").write_text("x")
+    data = recognise(tmp_path, SIDE).decode()
+    assert data.class_names == ("a",) and len(data.train) == len(data.held_out) == 1
+    assert data.preparation.endswith("; 5 other files or folders ignored")
+
+
+def test_what_was_done_to_the_pictures_is_said(tmp_path):
+    lay(tmp_path / "a", 2)
+    Image.fromarray(pixels_of(0)).resize((30, 20)).save(tmp_path / "a" / "9.jpg")
+    preparation = recognise(tmp_path, SIDE).decode().preparation
+    assert preparation.startswith(
+        "1 of 3 images brought to 8x8 RGB: EXIF orientation, transparency over white"
+    )
+
+
+def test_links_are_followed_out_of_the_folder(tmp_path):
+    lay(tmp_path / "elsewhere", 3)
+    lay(tmp_path / "mine" / "a", 2, first=10)
+    (tmp_path / "mine" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "mine" / "a" / "0012.png").symlink_to(tmp_path / "elsewhere" / "0000.png")
+    data = recognise(tmp_path / "mine", SIDE).decode()
+    assert data.class_names == ("a", "b")
+    assert numbers(data.train.images) + numbers(data.held_out.images) == [10, 11, 0, 1, 0, 2]
+
+
+def test_the_key_changes_with_the_files_and_the_size(tmp_path):
+    lay(tmp_path / "a", 3)
+    keys = [recognise(tmp_path, SIDE).key(), recognise(tmp_path, SIDE + 1).key()]
+    os.utime(tmp_path / "a" / "0000.png", ns=(0, 1))
+    keys.append(recognise(tmp_path, SIDE).key())
+    (tmp_path / "a" / "0001.png").rename(tmp_path / "a" / "0009.png")
+    keys.append(recognise(tmp_path, SIDE).key())
+    assert len(set(keys)) == 4
+    assert recognise(tmp_path, SIDE).key() == keys[-1]
+
+
+def test_several_processes_decode_the_same(tmp_path, monkeypatch):
+    lay(tmp_path / "a", 70)
+    lay(tmp_path / "b", 70, first=70)
+    alone = recognise(tmp_path, 5).decode()
+    monkeypatch.setattr(parallel_decoding, "LARGEST_BATCH", 8)
+    monkeypatch.setattr(parallel_decoding, "_processes", lambda count: 2)
+    together = recognise(tmp_path, 5).decode()
+    assert (together.train.digest, together.held_out.digest) == (alone.train.digest, alone.held_out.digest)
+    assert together.preparation == alone.preparation
+
+
+class BrokenPool:
+    """A pool whose processes are killed at once, as the one with too little memory or no main module is."""
+
+    def __init__(self, *args, **options):
+        self.submitted = 0
+
+    def submit(self, *call):
+        self.submitted += 1
+        if self.submitted > 2:
+            raise BrokenProcessPool("killed")
+        future = Future()
+        future.set_exception(BrokenProcessPool("killed"))
+        return future
+
+    def shutdown(self, **options):
+        pass
+
+
+def test_where_processes_die_it_is_decoded_here(tmp_path, monkeypatch):
+    lay(tmp_path / "a", 30)
+    monkeypatch.setattr(parallel_decoding, "LARGEST_BATCH", 4)
+    monkeypatch.setattr(parallel_decoding, "_processes", lambda count: 2)
+    monkeypatch.setattr(parallel_decoding, "ProcessPoolExecutor", BrokenPool)
+    data = recognise(tmp_path, SIDE).decode()
+    assert numbers(data.train.images) == [n for n in range(30) if n not in (9, 19, 29)]
+
+
+def broken(folder: Path) -> None:
+    lay(folder / "a", 3)
+    whole = (folder / "a" / "0001.png").read_bytes()
+    (folder / "a" / "0001.png").write_bytes(whole[: len(whole) // 2])
+
+
+def other_classes(folder: Path) -> None:
+    lay(folder / "train" / "a", 2)
+    lay(folder / "train" / "b", 2)
+    lay(folder / "test" / "a", 2)
+    lay(folder / "test" / "c", 2)
+
+
+def lonely(folder: Path) -> None:
+    lay(folder / "a", 2)
+    lay(folder / "b", 1)
+
+
+def dangling(folder: Path) -> None:
+    lay(folder / "a", 2)
+    (folder / "a" / "gone.png").symlink_to(folder / "nowhere")
+
+
+def no_text(folder: Path) -> None:
+    lay(folder / "a", 2)
+    os.mkdir(os.fsencode(folder) + b"/caf\xe9")
+
+
+def two_lines(folder: Path) -> None:
+    lay(folder / "a", 2)
+    (folder / "a" / "0000.png").rename(folder / "a" / "0\n0.png")
+
+
+def empty(folder: Path) -> None:
+    (folder / "a").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("laid", "told"),
+    [
+        (empty, "no images in a format that is known"),
+        (broken, "0001.png: it is damaged"),
+        (other_classes, "classes that only one of its two splits has (b, c)"),
+        (lonely, "class 'b' has one image"),
+        (dangling, "gone.png: a link that leads nowhere"),
+        (no_text, "caf\\udce9': a name that is no UTF-8 text"),
+        (two_lines, "0\\n0.png': a name that is no UTF-8 text"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(laid, told, tmp_path, capsys):
+    laid(tmp_path / "mine")
+    tokens = ["train", "digits-unet", "--data.name", "mine", "--data.path", str(tmp_path / "mine")]
+    assert main([*tokens, "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert told in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
+    lay(tmp_path / "mine" / "a", 2)
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    tokens = ["train", "digits-unet", "--data.name", "mine", "--data.path", str(tmp_path / "mine")]
+    assert main([*tokens, "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "0000.png: it cannot be read (permission denied)" in line
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert open_image_folder(tmp_path / "a.png", SIDE) is None
