@@ -144,6 +144,20 @@ def test_a_connection_that_breaks_off_is_taken_up_again(server):
     assert whole(file) and server.asked == ["bytes=0-", "bytes=100000-", "bytes=250000-"]
 
 
+def test_a_connection_that_is_reset_is_taken_up_again(server, monkeypatch: pytest.MonkeyPatch):
+    receive = downloads._receive
+
+    def reset(file: PublishedFile, part: Path, start: int) -> None:
+        monkeypatch.setattr(downloads, "_receive", receive)
+        part.write_bytes(CONTENT[:1000])
+        raise ConnectionResetError
+
+    monkeypatch.setattr(downloads, "_receive", reset)
+    file = published(server)
+    fetch(file, "")
+    assert whole(file) and server.asked == ["bytes=1000-"]
+
+
 def refused(file: PublishedFile, told: str) -> None:
     with pytest.raises(UserError) as caught:
         fetch(file, "do without")

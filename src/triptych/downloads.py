@@ -129,7 +129,11 @@ def _download(file: PublishedFile, part: Path) -> None:
             part.unlink()
             before = 0
         if before < file.size:
-            _receive(file, part, before)
+            try:
+                _receive(file, part, before)
+            except NETWORK:
+                if _size(part) <= before:
+                    raise
         if _size(part) == file.size:
             return
         if _size(part) <= before:  # the next attempt would bring no more
