@@ -13,6 +13,7 @@ from triptych.cli import main
 from triptych.data import parallel_decoding
 from triptych.data.formats import recognise
 from triptych.data.image_folder import open_image_folder
+from triptych.errors import UserError
 
 SIDE = 8
 
@@ -231,6 +232,16 @@ def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, capsys):
     assert main([*tokens, "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "0000.png: it cannot be read (permission denied)" in line
+
+
+@pytest.mark.parametrize(
+    ("side", "told"), [(0, "no image is so small"), (-3, "no image is so small"), (10**7, "838,190.3 GiB")]
+)
+def test_sizes_that_no_image_has(side, told, tmp_path):
+    lay(tmp_path / "a", 3)
+    with pytest.raises(UserError) as refused:
+        recognise(tmp_path, side).decode()
+    assert told in str(refused.value)
 
 
 def test_a_file_is_no_folder(tmp_path):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import closing
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -53,20 +54,23 @@ def decode_all(
         The images, uint8 [N, 3, S, S], and how many of them the rule had to change.
 
     Raises:
-        UserError: a picture cannot be decoded, or there is no memory for all.
+        UserError: a picture cannot be decoded, there is no memory for all, or the size is none.
     """
     images = _room(len(places), side, asked)
     changed = done = 0
-    for batch, decoded in _decoded(_batches(pictures, side), side, _processes(len(places))):
-        if decoded.fault:
-            raise UserError(batch[len(decoded.pixels)].name, decoded.fault, "mend or remove it")
-        images[list(places[done : done + len(batch)])] = decoded.pixels
-        changed += decoded.changed
-        done += len(batch)
+    with closing(_decoded(_batches(pictures, side), side, _processes(len(places)))) as decoded_batches:
+        for batch, decoded in decoded_batches:
+            if decoded.fault:
+                raise UserError(batch[len(decoded.pixels)].name, decoded.fault, "mend or remove it")
+            images[list(places[done : done + len(batch)])] = decoded.pixels
+            changed += decoded.changed
+            done += len(batch)
     return images, changed
 
 
 def _room(count: int, side: int, asked: str) -> np.ndarray:
+    if side < 1:
+        raise UserError(f"--data.image-size {side}", "no image is so small", "choose 1 or more pixels")
     try:
         return np.empty((count, 3, side, side), np.uint8)
     except (MemoryError, ValueError) as error:
@@ -90,7 +94,7 @@ def _batches(pictures: Iterable[Picture], side: int) -> Iterator[list[Picture]]:
 
 def _decoded(
     batches: Iterator[list[Picture]], side: int, processes: int
-) -> Iterator[tuple[list[Picture], DecodedBatch]]:
+) -> Generator[tuple[list[Picture], DecodedBatch]]:
     """Yield each batch with its pixels, in order."""
 
     def here(batch: list[Picture]) -> DecodedBatch:
