@@ -104,7 +104,7 @@ def _opened(path: Path) -> Iterator[ParquetFile]:
             f"--data.path {path}", "reading parquet needs pyarrow", "pip install triptych[parquet]"
         ) from error
     try:
-        with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError, EOFError) as error:
         reason = " ".join(str(error).split())[:160]
