@@ -172,7 +172,7 @@ def test_an_array_has_to_fit_its_bytes():
 
 
 @pytest.mark.parametrize(
-    "code", [b"U\x01O", b"U\x02O8", b"U\x02V2", b"U\x02f8", b"U\x02M8", b"U\x02S2", b"U\x03u1,"]
+    "code", [b"U\x01O", b"U\x02O8", b"U\x02V2", b"U\x02f8", b"U\x02M8", b"U\x02S2", b"U\x03u1,", b"U\x02u\n"]
 )
 def test_an_array_holds_integers_only(code):
     with pytest.raises(UserError, match="holds an array of type"):

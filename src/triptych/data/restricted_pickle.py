@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import math
 import pickletools
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -85,7 +86,7 @@ class _NumberType:
 
     def resolve(self) -> np.dtype:
         if self.code not in NUMBERS or self.byte_order not in "|<>=":
-            raise _ForbiddenError(f"holds an array of type {self.byte_order}{self.code:.20}")
+            raise _ForbiddenError(f"holds an array of type {(self.byte_order + self.code)[:20]!r}")
         return np.dtype(self.byte_order + self.code)
 
 
@@ -104,7 +105,10 @@ def load_restricted(content: bytes, place: str) -> object:
         UserError: it is malformed, or asks for anything beyond that.
     """
     try:
-        return _Machine(len(content)).run(content)
+        with warnings.catch_warnings():
+            # Said of odd text in instructions that are then refused.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return _Machine(len(content)).run(content)
     except _ForbiddenError as error:
         found = f"it {error}, which a file of images has no use for, so none of it was run"
         raise UserError(place, found, "do not trust this file; get it from its publisher") from error
