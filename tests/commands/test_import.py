@@ -238,6 +238,8 @@ def break_files(theirs, how):
             tensors["conv_in.bias"] = tensors["conv_in.bias"].to_sparse()
             weights.unlink()
             torch.save(tensors, binary)
+        case "a class called by a path":
+            (theirs / "triptych.json").write_text('{"class_names": ["a", "../b"]}')
         case "our file is not ours":
             (theirs / "triptych.json").write_text('{"null_class": "first"}')
 
@@ -267,6 +269,7 @@ def break_files(theirs, how):
         ("a list", "no tensors by name"),
         ("not finite", "conv_in.bias is not finite"),
         ("a sparse tensor", "no tensor of plain numbers"),
+        ("a class called by a path", "its class_names are not the names of"),
         ("our file is not ours", "its null_class is not 'last'"),
     ],
 )

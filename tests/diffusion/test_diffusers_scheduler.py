@@ -66,7 +66,7 @@ def test_the_peer_s_defaults_are_ours(kind):
     ],
 )
 def test_what_cannot_be_represented_is_refused_by_name(option, value):
-    with pytest.raises(UserError, match=f"scheduler with {option}") as refused:
+    with pytest.raises(UserError, match=f"scheduler with .*{option}") as refused:
         from_scheduler(DDPM | {option: value})
     assert "\n" not in str(refused.value)
 

@@ -95,7 +95,7 @@ def from_options(options: Mapping[str, Any]) -> Sizes:
     given = {name: value for name, value in options.items() if not name.startswith("_")}
     for name, value in given.items():
         if name not in DEFAULTS and value not in (None, False):
-            raise _refusal(name, value, "no such option")
+            raise _refusal(f"the option {repr(name)[:60]}", value, "no option of that name")
     full = DEFAULTS | given
     for name, value in REPRESENTABLE.items():
         if full[name] != value or isinstance(full[name], bool) != isinstance(value, bool):

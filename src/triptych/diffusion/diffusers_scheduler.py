@@ -71,7 +71,7 @@ def from_scheduler(options: Mapping[str, Any]) -> DiffusionConfig:
             raise _refusal(option, value, repr(fixed[option]))
         known = option in fixed | LINEAR or option in SAMPLING or option.startswith("_")
         if not known and option not in ("beta_schedule", "prediction_type") and value not in (None, False):
-            raise _refusal(option, value, "no such option")
+            raise _refusal(f"the option {repr(option)[:60]}", value, "no option of that name")
     if options.get("variance_type") in LEARNED:
         raise _refusal("variance_type", options["variance_type"], "a fixed variance")
     predicted = options.get("prediction_type", "epsilon")

@@ -7,6 +7,7 @@ first on the hub, have all files side by side.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ INDEX, NETWORK, SCHEDULER = "model_index.json", "config.json", "scheduler_config
 WEIGHTS = "diffusion_pytorch_model"
 OURS = "triptych.json"
 """What diffusers has no place for and does not read: the null class, and the names of the classes."""
+
+PLAIN = re.compile(r"[^\W_][^/\\:\n\r\t\0]{0,99}")
+"""A name of a class that can be part of a picture's file name."""
 
 LARGEST_JSON = 1 << 20
 """Bytes. No honest configuration is longer, and a longer one is not read."""
@@ -170,7 +174,7 @@ def _class_names(folder: Path, names: object, classes: int) -> tuple[str, ...]:
         return ()
     if (
         not isinstance(names, list)
-        or not all(isinstance(name, str) and name.isprintable() and len(name) <= 100 for name in names)
+        or not all(isinstance(name, str) and PLAIN.fullmatch(name) and name.isprintable() for name in names)
         or len(names) != len(set(names))
         or classes not in (0, len(names))
     ):

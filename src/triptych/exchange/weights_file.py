@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 
 import torch
@@ -30,7 +31,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         if path.suffix == ".safetensors":
             loaded = safetensors.load(data)
         else:
-            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the pickle's protocol, which either is read or is not
+                loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a file that lies can fail in any way that the parsers did not foresee
         kind = "safetensors" if path.suffix == ".safetensors" else "tensors alone"
         raise _refusal(path, f"it is damaged, or no file of {kind}; nothing of it was run") from error
