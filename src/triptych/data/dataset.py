@@ -3,11 +3,56 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from triptych.errors import UserError
+
+LONGEST_CLASS_NAME = 100
+"""Characters."""
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of how words of some scripts and some emoji are written."""
+
+
+def check_class_names(names: object, asked: str) -> tuple[str, ...]:
+    """Return names of classes, in label order, once they have been found to be such names.
+
+    Any text that can be shown on one line is one, `apartment_building/outdoor` among them: whoever makes file
+    names of them sees to what a file may be called.
+
+    Args:
+        names: as a file gives them; none at all are in order.
+        asked: what the user named, for messages.
+
+    Raises:
+        UserError: they are no list of texts, or one is empty, too long, not to be shown, or there twice.
+    """
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UserError(asked, "its names of classes are no list of texts", "give one text for each class")
+    seen: set[str] = set()
+    for label, name in enumerate(names):
+        if not name.strip():
+            fault = "has a name without a letter"
+        elif len(name) > LONGEST_CLASS_NAME:
+            fault = f"has a name of {len(name)} characters, more than {LONGEST_CLASS_NAME}: {name[:30]!a}..."
+        elif not all(map(_can_be_shown, name)):
+            fault = f"is called {name!a}, which cannot be shown on one line"
+        elif name in seen:
+            fault = f"is called {name!r}, as another one is"
+        else:
+            seen.add(name)
+            continue
+        raise UserError(asked, f"class {label} {fault}", "rename the class")
+    return tuple(names)
+
+
+def _can_be_shown(character: str) -> bool:
+    is_space = unicodedata.category(character) == "Zs"  # the wide one of Chinese texts, say
+    return character.isprintable() or is_space or character in JOINERS
 
 
 @dataclass(frozen=True)
