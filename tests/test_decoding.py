@@ -102,6 +102,11 @@ def test_transparent_parts_lie_over_white():
     np.testing.assert_array_equal(pixels[1:], noise()[1:])
 
 
+def test_a_plain_ppm_of_bytes_is_taken_as_it_is():
+    result = decode_image(b"P3 8 8 255\n" + b"100 " * 192, SIDE)
+    assert (result.pixels == 100).all() and not result.changed
+
+
 def test_a_transparent_colour_lies_over_white():
     pixels = noise()
     pixels[pixels == 7] = 8
@@ -119,6 +124,42 @@ def test_sixteen_bits_keep_black_and_white():
     grey[0, :3] = 65535, 257 * 100, 257 * 100 + 128
     for form in ("PNG", "TIFF", "PPM"):
         assert decoded(stored(Image.fromarray(grey), form))[0, :4, 1].tolist() == [255, 100, 100, 0]
+
+
+def deep_png() -> bytes:
+    """Return a PNG of 16-bit colours, each channel of each pixel 511, which Pillow reads and cannot write."""
+    rows = b"".join(b"\0" + struct.pack(">H", 511) * 3 * SIDE for _ in range(SIDE))
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
+
+
+DEEP = {
+    "PNG": (deep_png(), 1),
+    "PPM": (b"P6 8 8 65535\n" + struct.pack(">H", 511) * 192, 2),
+    "PPM of few levels": (b"P6 8 8 100\n" + bytes([100]) * 192, 255),
+    "plain PPM of few levels": (b"P3 8 8 100\n" + b"100 " * 192, 255),
+}
+
+
+@pytest.mark.parametrize("form", DEEP)
+def test_colours_of_another_depth_are_no_stored_pixels(form):
+    data, level = DEEP[form]
+    result = decode_image(data, SIDE)
+    assert (result.pixels == level).all() and result.changed
+
+
+def test_a_plain_ppm_of_bytes_is_taken_as_it_is():
+    result = decode_image(b"P3 8 8 255\n" + b"100 " * 192, SIDE)
+    assert (result.pixels == 100).all() and not result.changed
+
+
+def test_a_transparent_colour_becomes_white_and_is_counted():
+    black = Image.new("RGB", (SIDE, SIDE))
+    result = decode_image(stored(black, transparency=(0, 0, 0)), SIDE)
+    assert (result.pixels == 255).all() and result.changed
 
 
 def test_an_animation_gives_its_first_frame():

@@ -3,11 +3,12 @@
 The rule, in this order: the first frame is taken, turned upright as its EXIF orientation says, converted to
 RGB (transparent parts over white, grey repeated in the three channels), cut to its largest centred square and
 brought to the wanted side by antialiased bicubic interpolation. A picture that already is all that comes out
-pixel for pixel as it was stored.
+pixel for pixel as it was stored. Of 16 bits, grey is rounded to 8, and colours in PNG and TIFF lose the lower 8.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-RULE = "1"
+RULE = "2"
 """Version of the rule above. It is part of every key under which decoded images are kept: whoever changes
 what comes out for any picture changes it too."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Pillow's names of what is read; its other readers are never given a stranger's bytes."""
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm")
@@ -45,6 +46,9 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture upright, by its EXIF orientation; 1 is upright."""
+
+OTHER_DEPTH = re.compile(r";1[56]")
+"""In Pillow's name of how pixels are stored: their colours have another number of bits than 8."""
 
 
 class UndecodableError(Exception):
@@ -97,13 +101,12 @@ def decode_image(picture: bytes | Path, side: int) -> Decoded:
     """
     file = BytesIO(picture) if isinstance(picture, bytes) else picture
     try:
-        with _strict_pillow(), Image.open(file, formats=FORMATS) as stored:
+        with _strict_pillow(), Image.open(file, formats=PILLOW_FORMATS) as stored:
             _refuse_giant(*stored.size)
+            rescaled = _is_rescaled(stored)
             stored.load()
-            upright = _upright(stored)
-            squared = _square(_to_rgb(upright), side)
-            changed = stored.mode != "RGB" or upright is not stored or stored.size != (side, side)
-            return Decoded(np.asarray(squared).transpose(2, 0, 1), changed)
+            squared = _square(_to_rgb(_upright(stored)), side)  # whatever has nothing to do returns its image
+            return Decoded(np.asarray(squared).transpose(2, 0, 1), rescaled or squared is not stored)
     except UndecodableError:
         raise
     except Exception as error:  # Pillow's readers raise nearly every kind there is for a stranger's bytes
@@ -142,6 +145,15 @@ def _refuse_giant(width: int, height: int) -> None:
         )
 
 
+def _is_rescaled(image: Image.Image) -> bool:
+    """Whether the colours of an image that is not loaded yet have another range than 0 to 255."""
+    # Pillow brings both to 8 bits while it loads, and does not say so afterwards.
+    return any(
+        OTHER_DEPTH.search(str(stored_as)) or (decoder.startswith("ppm") and stored_as[-1] != 255)
+        for decoder, _, _, stored_as in image.tile
+    )
+
+
 def _upright(image: Image.Image) -> Image.Image:
     method = UPRIGHT.get(image.getexif().get(EXIF_ORIENTATION, 1))
     return image if method is None else image.transpose(method)
@@ -174,7 +186,7 @@ def _square(image: Image.Image, side: int) -> Image.Image:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"it is empty, damaged, or no picture in a format that is read ({', '.join(FORMATS)})"
+        return f"it is empty, damaged, or no picture in a format that is read ({', '.join(PILLOW_FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MOST_PIXELS:,} pixels"
     if isinstance(error, OSError) and error.strerror:
