@@ -151,11 +151,6 @@ def test_colours_of_another_depth_are_no_stored_pixels(form):
     assert (result.pixels == level).all() and result.changed
 
 
-def test_a_plain_ppm_of_bytes_is_taken_as_it_is():
-    result = decode_image(b"P3 8 8 255\n" + b"100 " * 192, SIDE)
-    assert (result.pixels == 100).all() and not result.changed
-
-
 def test_a_transparent_colour_becomes_white_and_is_counted():
     black = Image.new("RGB", (SIDE, SIDE))
     result = decode_image(stored(black, transparency=(0, 0, 0)), SIDE)

@@ -3,7 +3,7 @@
 The rule, in this order: the first frame is taken, turned upright as its EXIF orientation says, converted to
 RGB (transparent parts over white, grey repeated in the three channels), cut to its largest centred square and
 brought to the wanted side by antialiased bicubic interpolation. A picture that already is all that comes out
-pixel for pixel as it was stored. Of 16 bits, grey is rounded to 8, and colours in PNG and TIFF lose the lower 8.
+pixel for pixel as it was stored. Of 16 bits, grey is rounded to 8; colours in PNG and TIFF lose the lower 8.
 """
 
 from __future__ import annotations
