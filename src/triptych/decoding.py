@@ -8,13 +8,18 @@ pixel for pixel as it was stored. Of 16 bits, grey is rounded to 8; colours in P
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from threading import Thread
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -113,6 +118,16 @@ def decode_image(picture: bytes | Path, side: int) -> Decoded:
         raise UndecodableError(_reason(error)) from error
 
 
+def prepare_process() -> None:
+    """Let a process that decodes for another one leave interrupts to that one, and end with it.
+
+    A parent that is killed says nothing to its pool, whose processes would wait for work for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := parent_process()) is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
 def preparation(side: int, changed: int, total: int) -> str:
     """Return in words what was done to `changed` of `total` pictures; empty where none was changed."""
     if not changed:
@@ -143,6 +158,11 @@ def _refuse_giant(width: int, height: int) -> None:
             f"it has {width:,} x {height:,} pixels, and at most {LARGEST_SIDE:,} a side and {MOST_PIXELS:,} "
             "in all are accepted"
         )
+
+
+def _end_after(parent: BaseProcess) -> NoReturn:
+    parent.join()
+    os._exit(1)
 
 
 def _is_rescaled(image: Image.Image) -> bool:

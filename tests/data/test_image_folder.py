@@ -1,9 +1,16 @@
 """One's own pictures: found, named, split, decoded by one process or several, and mistakes told in a line."""
 
+import errno
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,6 +20,7 @@ from triptych.cli import main
 from triptych.data import parallel_decoding
 from triptych.data.formats import recognise
 from triptych.data.image_folder import open_image_folder
+from triptych.data.parallel_decoding import Picture
 from triptych.errors import UserError
 
 SIDE = 8
@@ -154,13 +162,82 @@ class BrokenPool:
         pass
 
 
-def test_where_processes_die_it_is_decoded_here(tmp_path, monkeypatch):
+def unmade(error: Exception) -> Callable[..., NoReturn]:
+    """Return a pool that cannot be made."""
+
+    def pool(*args: object, **options: object) -> NoReturn:
+        raise error
+
+    return pool
+
+
+class BarrenPool(BrokenPool):
+    """A pool that can be made, and start no process."""
+
+    def submit(self, *call):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        BrokenPool,
+        BarrenPool,
+        unmade(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        unmade(NotImplementedError("the platform lacks a functioning sem_open")),
+    ],
+)
+def test_where_there_are_no_processes_it_is_decoded_here(pool, tmp_path, monkeypatch):
     lay(tmp_path / "a", 30)
     monkeypatch.setattr(parallel_decoding, "LARGEST_BATCH", 4)
     monkeypatch.setattr(parallel_decoding, "_processes", lambda count: 2)
-    monkeypatch.setattr(parallel_decoding, "ProcessPoolExecutor", BrokenPool)
+    monkeypatch.setattr(parallel_decoding, "ProcessPoolExecutor", pool)
     data = recognise(tmp_path, SIDE).decode()
     assert numbers(data.train.images) == [n for n in range(30) if n not in (9, 19, 29)]
+
+
+def test_a_batch_holds_no_more_than_its_share_of_files(monkeypatch):
+    monkeypatch.setattr(parallel_decoding, "BATCH_BYTES", 100)
+    pictures = [Picture(str(size), bytes(size)) for size in (40, 60, 1, 99, 300, 50, 60, 1)]
+    batches = list(parallel_decoding._batches(iter(pictures), 1))
+    assert [[len(p.data) for p in batch] for batch in batches] == [[40, 60], [1, 99], [300], [50], [60, 1]]
+    of_files = [Picture(str(n), Path(str(n))) for n in range(70)]
+    assert [len(batch) for batch in parallel_decoding._batches(of_files, 1)] == [33, 33, 4]
+
+
+KILLED = """
+if __name__ == "__main__":
+    import os, signal, sys
+    from triptych.data.parallel_decoding import _pool
+
+    worker = _pool(1).submit(os.getpid).result()
+    with open(sys.argv[1], "w") as file:
+        file.write(str(worker))
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_processes_end_with_the_one_that_they_decode_for(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "worker")]
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGTERM
+    worker = int((tmp_path / "worker").read_text())
+    deadline = time.monotonic() + 10
+    while is_alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if survived := is_alive(worker):
+        os.kill(worker, signal.SIGKILL)
+    assert not survived
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended does not, even where nobody has asked for it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def broken(folder: Path) -> None:

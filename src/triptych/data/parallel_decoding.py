@@ -7,27 +7,30 @@ than a few batches are on their way at any time, and the result does not depend 
 from __future__ import annotations
 
 import os
-import signal
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from triptych.decoding import DecodedBatch, decode_batch
+from triptych.decoding import DecodedBatch, decode_batch, prepare_process
 from triptych.errors import UserError
 
 WORTH_PROCESSES = 4_000
 """Pictures; fewer are decoded before other processes have started."""
 MOST_PROCESSES = 16
 BATCH_BYTES = 2**23
-"""Pixels of a batch take no more, and a batch is of at most `LARGEST_BATCH` pictures."""
+"""Neither the pixels of a batch nor the files that are held of it take more, unless it is of one picture."""
 LARGEST_BATCH = 64
+"""Pictures."""
+
+NO_PROCESSES = (BrokenExecutor, OSError, NotImplementedError)
+"""What a pool raises whose processes were killed or cannot be started: where the system has no semaphores, no
+shared memory, or no room for one more."""
 
 
 class Picture(NamedTuple):
@@ -86,40 +89,54 @@ def _processes(count: int) -> int:
 
 
 def _batches(pictures: Iterable[Picture], side: int) -> Iterator[list[Picture]]:
-    size = max(1, min(LARGEST_BATCH, BATCH_BYTES // (3 * side * side)))
-    remaining = iter(pictures)
-    while batch := list(islice(remaining, size)):
+    largest = max(1, min(LARGEST_BATCH, BATCH_BYTES // (3 * side * side)))
+    batch: list[Picture] = []
+    held = 0
+    for picture in pictures:
+        more = len(picture.data) if isinstance(picture.data, bytes) else 0
+        if batch and (len(batch) == largest or held + more > BATCH_BYTES):
+            yield batch
+            batch, held = [], 0
+        batch.append(picture)
+        held += more
+    if batch:
         yield batch
+
+
+def _pool(processes: int) -> ProcessPoolExecutor | None:
+    """Return a pool of processes; None where there can be none."""
+    try:
+        # Spawned, not forked: a fork would copy the locks of torch's threads in whatever state they are.
+        return ProcessPoolExecutor(processes, get_context("spawn"), initializer=prepare_process)
+    except NO_PROCESSES:
+        return None
 
 
 def _decoded(
     batches: Iterator[list[Picture]], side: int, processes: int
 ) -> Generator[tuple[list[Picture], DecodedBatch]]:
-    """Yield each batch with its pixels, in order."""
+    """Yield each batch with its pixels, in order; what no other process decodes is decoded here."""
 
     def here(batch: list[Picture]) -> DecodedBatch:
         return decode_batch([picture.data for picture in batch], side)
 
-    if processes == 1:
+    pool = _pool(processes) if processes > 1 else None
+    if pool is None:
         yield from ((batch, here(batch)) for batch in batches)
         return
-    # Spawned, not forked: a fork would copy the locks of torch's threads in whatever state they are.
-    pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
     pending: deque[tuple[list[Picture], Future[DecodedBatch] | None]] = deque()
 
     def oldest() -> tuple[list[Picture], DecodedBatch]:
         batch, future = pending.popleft()
         try:
             return batch, future.result() if future else here(batch)
-        except BrokenExecutor:  # a process was killed, or none could start: what is left is decoded here
+        except NO_PROCESSES:
             return batch, here(batch)
 
     def submit(batch: list[Picture]) -> Future[DecodedBatch] | None:
         try:
             return pool.submit(decode_batch, [picture.data for picture in batch], side)
-        except BrokenExecutor:
+        except NO_PROCESSES:
             return None
 
     try:

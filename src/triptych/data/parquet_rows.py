@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Names that are taken first where several columns would do."""
-ROWS_AT_A_TIME = 256
+ROWS_AT_A_TIME = 16
+"""Each may hold a file of megabytes."""
 
 
 @dataclass(frozen=True)
