@@ -1,7 +1,7 @@
 import pytest
 
 from triptych.commands.work_console import WorkConsole, duration
-from triptych.metrics.work import Work
+from triptych.work import Work
 
 
 class Clock:

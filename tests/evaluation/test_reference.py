@@ -12,7 +12,7 @@ from triptych.evaluation.measure import figures, measure
 from triptych.evaluation.reference import real_features, reference_features
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.features import FeatureSet
-from triptych.metrics.work import Work
+from triptych.work import Work
 
 
 @dataclass

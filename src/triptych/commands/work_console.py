@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from triptych.metrics.work import Work
+from triptych.work import Work
 
 PATIENCE = 2.0
 """Seconds that work may take without a word."""

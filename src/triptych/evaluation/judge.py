@@ -17,9 +17,9 @@ from triptych.evaluation.reference import real_features, reference_features
 from triptych.generation import Generated, Request, generate
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.features import FeatureSet
-from triptych.metrics.work import Watch, unwatched
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import Evaluated, Passport
+from triptych.work import Watch, unwatched
 
 
 class Judge:

@@ -15,7 +15,7 @@ from triptych.metrics import METRICS
 from triptych.metrics.extractors.extractor import Extractor
 from triptych.metrics.features import FeatureSet
 from triptych.metrics.metric import Metric
-from triptych.metrics.work import Watch, Work, unwatched
+from triptych.work import Watch, Work, unwatched
 
 BATCH = 500
 

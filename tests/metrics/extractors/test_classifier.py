@@ -13,7 +13,7 @@ from triptych.metrics.extractors.classifier import Classifier
 from triptych.metrics.extractors.classifier_cache import cached_classifier
 from triptych.metrics.extractors.classifier_recipe import LARGE_IMAGES, ClassifierRecipe
 from triptych.metrics.extractors.classifier_training import train_classifier
-from triptych.metrics.work import Work
+from triptych.work import Work
 
 QUICK = ClassifierRecipe(width=16, features=8, least_images=640, least_epochs=0)
 QUICK_LARGE = replace(LARGE_IMAGES, width=16, features=8, batch_size=8, least_images=24, least_epochs=0)

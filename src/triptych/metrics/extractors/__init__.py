@@ -6,7 +6,7 @@ import torch
 
 from triptych.metrics.extractors.classifier_cache import cached_classifier
 from triptych.metrics.extractors.extractor import Extractor, TrainingImages
-from triptych.metrics.work import Watch, unwatched
+from triptych.work import Watch, unwatched
 
 
 class MakesExtractor(Protocol):

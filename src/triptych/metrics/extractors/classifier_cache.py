@@ -13,7 +13,7 @@ from triptych.metrics.extractors.classifier import Classifier
 from triptych.metrics.extractors.classifier_recipe import ClassifierRecipe, recipe_for
 from triptych.metrics.extractors.classifier_training import train_classifier
 from triptych.metrics.extractors.extractor import TrainingImages
-from triptych.metrics.work import Watch, unwatched
+from triptych.work import Watch, unwatched
 
 VERSION = 1
 """Part of the cache key: to be raised with any change of architecture or training."""

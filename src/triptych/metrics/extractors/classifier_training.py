@@ -18,8 +18,8 @@ from triptych.images import to_network
 from triptych.metrics.extractors.classifier import Classifier
 from triptych.metrics.extractors.classifier_recipe import SMALL, ClassifierRecipe, recipe_for
 from triptych.metrics.extractors.extractor import full_float32
-from triptych.metrics.work import Watch, Work, unwatched
 from triptych.random import Stream, integers, normal, permutation, stream_key
+from triptych.work import Watch, Work, unwatched
 
 RANDOM_PART = 1
 """Part number of this classifier's draws, so that they are not those of the model under training."""

@@ -1,4 +1,4 @@
-"""How far a long piece of work on images has come, for whoever shows it: metrics print nothing."""
+"""How far a long piece of work on images has come, for whoever shows it: what works prints nothing."""
 
 from __future__ import annotations
 
