@@ -210,7 +210,8 @@ if __name__ == "__main__":
     import os, signal, sys
     from triptych.data.parallel_decoding import _pool
 
-    worker = _pool(1).submit(os.getpid).result()
+    pool = _pool(1)
+    worker = pool.submit(os.getpid).result()
     with open(sys.argv[1], "w") as file:
         file.write(str(worker))
     os.kill(os.getpid(), signal.SIGTERM)
