@@ -236,11 +236,18 @@ def test_a_batch_of_something_else(kind, tmp_path: Path, capsys):
 
 
 @pytest.mark.parametrize(
-    "names", [CLASSES[:9], [*CLASSES[:9], 7], [*CLASSES[:9], "a\nb"], [*CLASSES[:9], "cat"], 3]
+    ("names", "told"),
+    [
+        (CLASSES[:9], "its label_names are not ten names"),
+        (3, "its label_names are not ten names"),
+        ([*CLASSES[:9], 7], "its names of classes are no list of texts"),
+        ([*CLASSES[:9], "a\nb"], "class 9 is called 'a\\nb', which cannot be shown"),
+        ([*CLASSES[:9], "cat"], "class 9 is called 'cat', as another one is"),
+    ],
 )
-def test_class_names_of_something_else(names, tmp_path: Path, capsys):
+def test_class_names_of_something_else(names, told, tmp_path: Path, capsys):
     files = contents() | {"batches.meta": pickle.dumps({"label_names": names}, 2)}
-    refuse(capsys, tmp_path, unpacked(tmp_path / "x", files), "its label_names are not ten names")
+    refuse(capsys, tmp_path, unpacked(tmp_path / "x", files), f"batches.meta in {tmp_path / 'x'}: {told}")
 
 
 def test_labels_may_be_an_array_and_class_names_text(tmp_path: Path):

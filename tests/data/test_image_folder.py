@@ -274,6 +274,14 @@ def two_lines(folder: Path) -> None:
     (folder / "a" / "0000.png").rename(folder / "a" / "0\n0.png")
 
 
+def backwards(folder: Path) -> None:
+    lay(folder / "\u202ea", 2)
+
+
+def two_lines_of_unicode(folder: Path) -> None:
+    lay(folder / "a\u2028b", 2)
+
+
 def empty(folder: Path) -> None:
     (folder / "a").mkdir(parents=True)
 
@@ -287,6 +295,8 @@ def empty(folder: Path) -> None:
         (lonely, "class 'b' has one image"),
         (dangling, "gone.png: a link that leads nowhere"),
         (no_text, "caf\\udce9': a name that is no UTF-8 text"),
+        (backwards, "class 0 is called '\\u202ea', which cannot be shown on one line; rename the class"),
+        (two_lines_of_unicode, "a\\u2028b': a name that is no UTF-8 text of one line"),
         (two_lines, "0\\n0.png': a name that is no UTF-8 text"),
     ],
 )

@@ -98,6 +98,12 @@ def test_without_names_the_classes_are_numbers(tmp_path):
     assert recognise(tmp_path, SIDE).decode().class_names == ("0", "1", "2")
 
 
+def test_a_name_of_a_class_may_hold_a_slash(tmp_path):
+    names = ("apartment_building/outdoor", "bazaar/indoor")
+    write(tmp_path / "train-0.parquet", range(4), names=names)
+    assert recognise(tmp_path, SIDE).decode().class_names == names
+
+
 def test_pictures_of_free_size_are_brought_to_one(tmp_path):
     rows = [{"bytes": png(0, side), "path": None} for side in (SIDE, 20, 30, SIDE)]
     write(tmp_path / "train-0.parquet", range(4), rows=rows)
@@ -203,9 +209,29 @@ def no_rows(folder: Path) -> None:
     write(folder / "train-0.parquet", [])
 
 
+def names_no_list(folder: Path) -> None:
+    write(folder / "train-0.parquet", range(4), names=5)
+
+
+def names_by_number(folder: Path) -> None:
+    write(folder / "train-0.parquet", range(4), names={"0": "cat", "1": "dog"})
+
+
+def names_of_two_lines(folder: Path) -> None:
+    write(folder / "train-0.parquet", range(4), names=("cat", "a\nb"))
+
+
+def names_alike(folder: Path) -> None:
+    write(folder / "train-0.parquet", range(4), names=("cat", "cat"))
+
+
 @pytest.mark.parametrize(
     ("laid", "told"),
     [
+        (names_no_list, "train-0.parquet: its names of classes are no list of texts"),
+        (names_by_number, "train-0.parquet: its names of classes are no list of texts"),
+        (names_of_two_lines, "class 1 is called 'a\\nb', which cannot be shown on one line; rename"),
+        (names_alike, "class 1 is called 'cat', as another one is; rename"),
         (truncated, "train-0.parquet: cannot be read as parquet"),
         (flipped, "train-0.parquet"),
         (part_missing, "not all 2 parts of the train split"),

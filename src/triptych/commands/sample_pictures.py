@@ -22,6 +22,11 @@ from triptych.record.events import Sampled
 from triptych.record.pictures import class_grid, grid, save_png
 from triptych.runs import Model, Run
 
+NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|')
+"""On one system or another, beside what cannot be printed."""
+LONGEST_PART = 200
+"""Bytes of a name of a class that a file's name holds; a whole one may take 255."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -137,8 +142,18 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def write_singles(drawn: Drawn, names: Sequence[str] | None, folder: Path) -> None:
-    """Write every image in its own size as `00000-class.png`, or `00000.png` where they have no class."""
+    """Write every image in its own size as `00000-class.png`, or `00000.png` where they have no class.
+
+    Of a class's name, what no file's name may hold becomes a dash.
+    """
+    endings = [f"-{in_file_name(name)}" for name in names] if names else []
     folder.mkdir(parents=True, exist_ok=True)
     for j, (image, label) in enumerate(zip(drawn.pixels.numpy(), drawn.labels.tolist(), strict=True)):
         picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-        picture.save(folder / (f"{j:05d}-{names[label]}.png" if names else f"{j:05d}.png"))
+        picture.save(folder / f"{j:05d}{endings[label] if endings else ''}.png")
+
+
+def in_file_name(text: str) -> str:
+    """Return a text as part of a file's name, on any system: a dash for what such a name may not hold."""
+    allowed = "".join(c if c.isprintable() and c not in NOT_IN_FILE_NAMES else "-" for c in text)
+    return allowed.encode()[:LONGEST_PART].decode(errors="ignore")  # the limit is one of bytes

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triptych.data.dataset import Dataset, ImageSet
+from triptych.data.dataset import Dataset, ImageSet, check_class_names
 from triptych.data.restricted_pickle import load_restricted
 from triptych.data.source import name_after
 from triptych.data.tar_members import LARGEST_MEMBER, is_archive, read_members
@@ -248,7 +248,5 @@ def _class_names(value: object, where: str) -> tuple[str, ...]:
     names = _field(value, "label_names", where)
     if isinstance(names, list) and len(names) == 10:
         texts = [n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names]
-        usable = all(isinstance(t, str) and t.isprintable() and 0 < len(t) <= 100 for t in texts)
-        if usable and len(set(texts)) == len(texts):
-            return tuple(texts)
+        return check_class_names(texts, where)
     raise UserError(where, "its label_names are not ten names", "give files in the layout of CIFAR-10's own")

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from triptych.data.dataset import Dataset
+from triptych.data.dataset import Dataset, check_class_names
 from triptych.data.from_pictures import dataset_from_pictures
 from triptych.data.parallel_decoding import Picture
 from triptych.data.source import name_after
@@ -58,7 +59,8 @@ def open_image_folder(path: Path, image_size: int) -> ImageFolder | None:
     """Return the source at `path`: a folder with pictures, sorted by class or not.
 
     Raises:
-        UserError: a name is no text, a link leads nowhere, or the splits have different classes.
+        UserError: a name is no text or none for a class, a link leads nowhere, or the splits have different
+            classes.
     """
     if not path.is_dir():
         return None
@@ -69,6 +71,7 @@ def open_image_folder(path: Path, image_size: int) -> ImageFolder | None:
         apart = sorted(held_out.classes.keys() ^ train.classes.keys())
         found = f"classes that only one of its two splits has ({', '.join(apart[:5])})"
         raise UserError(f"--data.path {shown(path)}", found, "give both splits the same classes")
+    check_class_names(tuple(train.classes), f"--data.path {shown(path)}")
     return ImageFolder(path, train, held_out, image_size)
 
 
@@ -195,5 +198,5 @@ def _named_in_text(entry: os.DirEntry[str]) -> Path:
 
 def _is_text(name: str) -> bool:
     """Whether a name can be written to a record and shown on one line."""
-    # Bytes that are no UTF-8 reach Python as lone surrogates.
-    return not any(character < " " or "\ud800" <= character <= "\udfff" for character in name)
+    # Bytes that are no UTF-8 reach Python as lone surrogates, which are of category Cs.
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from triptych.data.dataset import check_class_names
 from triptych.data.parallel_decoding import Picture
 from triptych.errors import UserError
 
@@ -83,7 +84,7 @@ def open_shard(path: Path) -> Shard:
     """Return the file at `path`, with its columns found.
 
     Raises:
-        UserError: pyarrow is not installed, the file is damaged, or has no such columns.
+        UserError: pyarrow is not installed, the file is damaged, or has no such columns or names of classes.
     """
     with _opened(path) as file:
         schema = file.schema_arrow
@@ -91,8 +92,8 @@ def open_shard(path: Path) -> Shard:
         image = _choose(path, "image", "struct<bytes, path>", IMAGE_COLUMNS, filter(_is_image, schema))
         named = [field for field in schema if features.get(field.name, {}).get("_type") == "ClassLabel"]
         label = _choose(path, "class", "integers", LABEL_COLUMNS, filter(_is_integer, named or schema))
-        names = features.get(label, {}).get("names") or ()
-        return Shard(path, image, label, tuple(str(name) for name in names))
+        names = features.get(label, {}).get("names")
+        return Shard(path, image, label, () if names is None else check_class_names(names, str(path)))
 
 
 @contextmanager
