@@ -133,6 +133,27 @@ def test_the_key_changes_with_the_files_and_the_size(tmp_path):
     assert recognise(tmp_path, SIDE).key() == keys[-1]
 
 
+def test_other_pictures_of_the_same_names_sizes_and_times_have_another_key(tmp_path):
+    for folder, content in (("one", b"left"), ("other", b"post")):
+        (tmp_path / folder / "a").mkdir(parents=True)
+        (tmp_path / folder / "a" / "0.png").write_bytes(content)
+        os.utime(tmp_path / folder / "a" / "0.png", ns=(0, 0))
+    key = recognise(tmp_path / "one", SIDE).key()
+    assert key != recognise(tmp_path / "other", SIDE).key()
+    for replace in (lambda old, new: old.write_bytes(new.read_bytes()), lambda old, new: new.replace(old)):
+        replace(tmp_path / "one" / "a" / "0.png", tmp_path / "other" / "a" / "0.png")
+        os.utime(tmp_path / "one" / "a" / "0.png", ns=(0, 0))
+        assert key != (key := recognise(tmp_path / "one", SIDE).key())
+
+
+def test_a_folder_has_one_key_however_it_is_named(tmp_path, monkeypatch):
+    lay(tmp_path / "mine" / "a", 2)
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    keys = {recognise(path, SIDE).key() for path in (tmp_path / "mine", Path("mine"), Path("link"))}
+    assert len(keys) == 1
+
+
 def test_several_processes_decode_the_same(tmp_path, monkeypatch):
     lay(tmp_path / "a", 70)
     lay(tmp_path / "b", 70, first=70)

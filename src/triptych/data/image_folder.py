@@ -106,12 +106,18 @@ class ImageFolder:
         return self.train.files() + (self.held_out.files() if self.held_out else [])
 
     def key(self) -> str:
-        """Return a digest of the names, sizes and times of change of all files, the rule and the size."""
+        """Return a digest of where all files lie, of what tells that one was changed, the rule and the size.
+
+        To read all files would take as long as to decode some. Name, size and time of change may be those of
+        other pictures: a folder from an archive that sets the time, a file that was replaced and given the
+        old one. The file's number and the time of its last change of status are the system's own.
+        """
         h = hashlib.sha256(f"folder {RULE} {self.image_size} {self.ignored}\n".encode())
+        h.update(os.fsencode(self.path.resolve()) + b"\n")
         for file in self.files():
             status = file.stat()
-            name = file.relative_to(self.path).as_posix()
-            h.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            marks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            h.update(f"{file.relative_to(self.path).as_posix()}\0{marks}\n".encode())
         return h.hexdigest()
 
     def decode(self) -> Dataset:
