@@ -66,7 +66,7 @@ def test_the_unpacked_folder_and_the_folder_around_it(protocol, tmp_path: Path):
     inside, around = recognise(folder, 32), recognise(tmp_path / "around", 32)
     is_what(files, inside.decode())
     is_what(files, around.decode())
-    assert (inside.name, around.name) == (FOLDER, "around")
+    assert (inside.name, around.name) == (f"{FOLDER}-unchecked", "around")
     assert inside.key() == around.key()
     (folder / "test_batch").write_bytes(pickle.dumps(batch(3, 7), protocol))
     assert recognise(folder, 32).key() != inside.key()
@@ -78,7 +78,7 @@ def test_real_images_pixel_for_pixel(real_data: Path, tmp_path: Path):
         files = {Path(member.name).name: tar.extractfile(member).read() for member in tar if member.isfile()}
     unpacked(tmp_path / "real" / FOLDER, files)
     assert hashlib.md5(files["batches.meta"]).hexdigest() == cifar10.MD5["batches.meta"]
-    for path, name in ((real, HEAD), (tmp_path / "real" / FOLDER, FOLDER)):
+    for path, name in ((real, HEAD), (tmp_path / "real" / FOLDER, f"{FOLDER}-unchecked")):
         source = recognise(path, 32)
         assert source.name == name
         dataset = source.decode()

@@ -49,6 +49,7 @@ def test_every_listed_data_set_loads_without_a_path(name, published):
 def test_every_listed_name_is_kept_for_its_own_images():
     assert set(DATASETS) == set(WELL_KNOWN)
     assert all(map(is_well_known, ["cifar10", "CIFAR-10", "cifar_10", "Cifar 10", "digits", "Digits"]))
+    assert all(map(is_well_known, ["cifar-10-python", "cifar-10-batches-py"]))
     assert not any(map(is_well_known, ["cifar10-jpeg", "cifar100", "my-digits", ""]))
 
 
@@ -121,6 +122,8 @@ def test_what_cannot_be_loaded_is_told_in_one_line(name, path, told, tmp_path: P
         ("a" * 200, "a" * 100),
         ("CIFAR 10", "CIFAR-10-unchecked"),
         ("digits.tar", "digits-unchecked"),
+        ("cifar-10-python.tar", "cifar-10-python-unchecked"),
+        ("cifar-10-batches-py", "cifar-10-batches-py-unchecked"),
     ],
 )
 def test_unchecked_images_are_named_after_their_file(path, name):

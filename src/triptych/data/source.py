@@ -8,8 +8,10 @@ from typing import Protocol
 
 from triptych.data.dataset import Dataset
 
-WELL_KNOWN = ("cifar10", "digits")
-"""Names that stand for known content in every record, and are given to no images that were not checked."""
+WELL_KNOWN = {"cifar10": ("cifar10", "cifar10python", "cifar10batchespy"), "digits": ("digits",)}
+"""Names that stand for known content in every record, and are given to no images that were not checked; with
+how their published files and folders are called, of which a reader would think the same: small letters and
+digits alone."""
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".gz", ".parquet")
 """What is left off a file's name to name the data set in it."""
@@ -38,7 +40,8 @@ class Source(Protocol):
 
 def is_well_known(name: str) -> bool:
     """Whether a reader would take `name` for a well-known data set, however it is spelt (`CIFAR-10`)."""
-    return re.sub(r"[\W_]", "", name.lower()) in WELL_KNOWN
+    spelling = re.sub(r"[\W_]", "", name.lower())
+    return any(spelling in spellings for spellings in WELL_KNOWN.values())
 
 
 def name_after(path: Path) -> str:
