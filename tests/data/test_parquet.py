@@ -54,7 +54,7 @@ def numbers_of(images) -> list[int]:
 
 
 @pytest.mark.parametrize("inside", [".", "data", "plain_text"])
-@pytest.mark.parametrize("held_out", ["test", "validation"])
+@pytest.mark.parametrize("held_out", ["test", "validation", "held-out"])
 def test_splits_are_read_in_the_order_of_their_parts(inside, held_out, tmp_path):
     folder = tmp_path / "pets" / inside
     write(folder / "train-00001-of-00002.parquet", range(7, 10))
@@ -96,6 +96,20 @@ def test_without_names_the_classes_are_numbers(tmp_path):
     write(tmp_path / "train-0.parquet", range(4), [0, 2, 0, 2], names=None, kind=pa.int32())
     write(tmp_path / "test-0.parquet", [4], [1], names=None)
     assert recognise(tmp_path, SIDE).decode().class_names == ("0", "1", "2")
+
+
+def test_a_split_that_is_not_read_is_said(tmp_path):
+    for split, numbers in (("train", range(4)), ("test", range(10, 14)), ("validation", range(20, 24))):
+        write(tmp_path / f"{split}-0.parquet", numbers)
+    with_both = recognise(tmp_path, SIDE)
+    data = with_both.decode()
+    assert (numbers_of(data.train.images), numbers_of(data.held_out.images)) == (
+        [0, 1, 2, 3],
+        [10, 11, 12, 13],
+    )
+    assert data.preparation == "left aside: validation"
+    (tmp_path / "validation-0.parquet").unlink()
+    assert recognise(tmp_path, SIDE).key() != with_both.key()
 
 
 def test_a_name_of_a_class_may_hold_a_slash(tmp_path):
@@ -147,6 +161,33 @@ def flipped(folder: Path) -> None:
 
 def part_missing(folder: Path) -> None:
     write(folder / "train-00000-of-00002.parquet", range(4))
+
+
+def part_twice(folder: Path) -> None:
+    write(folder / "train-00000-of-00002-a1b2.parquet", range(4))
+    write(folder / "train-00000-of-00002-c3d4.parquet", range(4))
+
+
+def part_too_high(folder: Path) -> None:
+    write(folder / "train-00001-of-00002.parquet", range(4))
+    write(folder / "train-00002-of-00002.parquet", range(4))
+
+
+def whole_and_parts(folder: Path) -> None:
+    write(folder / "train.parquet", range(4))
+    write(folder / "train-00000-of-00001.parquet", range(4))
+
+
+def whole_and_more(folder: Path) -> None:
+    write(folder / "train-0.parquet", range(4))
+    write(folder / "test.parquet", range(4))
+    write(folder / "test_1.parquet", range(4))
+
+
+def of_two_counts(folder: Path) -> None:
+    write(folder / "train-00000-of-00001.parquet", range(4))
+    for part in range(2):
+        write(folder / f"train-0000{part}-of-00002.parquet", range(4))
 
 
 def no_train(folder: Path) -> None:
@@ -235,6 +276,17 @@ def names_alike(folder: Path) -> None:
         (truncated, "train-0.parquet: cannot be read as parquet"),
         (flipped, "train-0.parquet"),
         (part_missing, "not all 2 parts of the train split"),
+        (part_twice, "part 0 of the train split twice"),
+        (part_too_high, "not all 2 parts of the train split"),
+        (
+            whole_and_parts,
+            "same images (train-00000-of-00001.parquet, train.parquet); leave those of one kind",
+        ),
+        (
+            whole_and_more,
+            "files of the test split that may hold the same images (test.parquet, test_1.parquet)",
+        ),
+        (of_two_counts, "files of the train split that may hold the same images"),
         (no_train, "no train-*.parquet (there is test-0.parquet)"),
         (several_sets, "several folders with parquet files (coarse, fine)"),
         (other_names, "its classes are not those of train-0.parquet"),

@@ -12,6 +12,8 @@ from triptych.data.parallel_decoding import Picture, decode_all
 from triptych.decoding import preparation
 from triptych.errors import UserError
 
+HELD_OUT_NAMES = ("test", "validation", "valid", "val", "held-out", "held_out")
+"""What a split that is to be held out of training may be called; the first that is there is."""
 HELD_OUT_EVERY = 10
 """Of so many images of a class one is held out, where there is no test split."""
 HELD_OUT_IN_WORDS = f"no test split: every {HELD_OUT_EVERY}th image of each class held out"

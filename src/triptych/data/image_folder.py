@@ -20,14 +20,12 @@ from pathlib import Path
 import torch
 
 from triptych.data.dataset import Dataset, check_class_names
-from triptych.data.from_pictures import dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, dataset_from_pictures
 from triptych.data.parallel_decoding import Picture
 from triptych.data.source import name_after
 from triptych.decoding import EXTENSIONS, RULE
 from triptych.errors import UserError
 
-HELD_OUT_FOLDERS = ("test", "validation", "valid", "val", "held-out", "held_out")
-"""The first that is there is held out of training."""
 ONLY_CLASS = "images"
 """What the class of pictures is called that lie in no class's folder."""
 
@@ -146,7 +144,7 @@ def shown(path: Path) -> str:
 
 
 def _find_splits(path: Path) -> tuple[Split, Split | None]:
-    train, beside = path / "train", [path / name for name in HELD_OUT_FOLDERS if (path / name).is_dir()]
+    train, beside = path / "train", [path / name for name in HELD_OUT_NAMES if (path / name).is_dir()]
     if not train.is_dir():
         return _find(path), None
     split, held_out = _find(train), _find(beside[0]) if beside else None

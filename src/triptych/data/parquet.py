@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,18 +14,17 @@ import numpy as np
 import torch
 
 from triptych.data.dataset import Dataset
-from triptych.data.from_pictures import dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, dataset_from_pictures
 from triptych.data.parquet_rows import Shard, open_shard
 from triptych.data.source import name_after
 from triptych.decoding import RULE
 from triptych.errors import UserError
 
 MAGIC = b"PAR1"
-HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
-"""The first that is there is held out of training."""
 FILE_NAME = re.compile(
-    rf"(?P<split>train|{'|'.join(HELD_OUT_SPLITS)})(-(?P<number>\d+)-of-(?P<count>\d+).*|[-_.].*)?\.parquet"
+    rf"(?P<split>train|{'|'.join(HELD_OUT_NAMES)})(-(?P<number>\d+)-of-(?P<count>\d+).*|(?P<part>[-_.].*))?\.parquet"
 )
+"""A part of so many, a part among any number, or a whole split."""
 SAYS_LITTLE = ("data", "plain_text", "default")
 """Names of folders that the hub gives to every data set alike."""
 
@@ -45,8 +45,9 @@ def open_parquet(path: Path, image_size: int) -> ParquetSource | None:
         names = ", ".join(folder.name for folder in found)
         raise UserError(f"--data.path {path}", f"several folders with parquet files ({names})", "name one")
     splits = _splits(path, next(iter(found.values())))
-    held_out = next((splits[split] for split in HELD_OUT_SPLITS if split in splits), ())
-    return ParquetSource(path, splits["train"], held_out, image_size)
+    train = splits.pop("train")
+    held_out = next((splits.pop(split) for split in HELD_OUT_NAMES if split in splits), ())
+    return ParquetSource(path, train, held_out, image_size, tuple(splits))
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class ParquetSource:
         train: files of the training split, in order.
         held_out: files of the held-out split, in order; empty: part of the training split is held out.
         image_size: side in pixels that images are brought to.
+        left_aside: names of other splits, which are not read.
     """
 
     path: Path
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
     image_size: int
+    left_aside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -73,7 +76,8 @@ class ParquetSource:
 
     def key(self) -> str:
         """Return the sha256 of all bytes of the files, the rule of decoding and the size of the images."""
-        h = hashlib.sha256(f"parquet {RULE} {self.image_size} {len(self.train)}\n".encode())
+        about = f"{RULE} {self.image_size} {len(self.train)} {self.left_aside}"
+        h = hashlib.sha256(f"parquet {about}\n".encode())
         for path in self.train + self.held_out:
             with path.open("rb") as file:
                 h.update(hashlib.file_digest(file, "sha256").digest())
@@ -98,6 +102,7 @@ class ParquetSource:
             held_out=torch.arange(len(labels)) >= trained_on if self.held_out else None,
             side=self.image_size,
             asked=f"--data.path {self.path}",
+            remark=f"left aside: {', '.join(self.left_aside)}" if self.left_aside else "",
         )
 
 
@@ -108,25 +113,39 @@ def _is_parquet(path: Path) -> bool:
 
 def _splits(path: Path, files: Sequence[Path]) -> dict[str, tuple[Path, ...]]:
     """Sort files by the split that their names tell; others are none of ours."""
-    splits: dict[str, list[Path]] = {}
+    splits: dict[str, list[re.Match[str]]] = {}
     for file in files:
-        if (told := FILE_NAME.fullmatch(file.name)) is None:
-            continue
-        splits.setdefault(told["split"], []).append(file)
-        if told["count"] is not None and len([f for f in files if _belongs(f, told)]) != int(told["count"]):
-            found = f"not all {int(told['count'])} parts of the {told['split']} split"
-            raise UserError(f"--data.path {path}", found, "fetch the others, or rename what is there")
+        if (told := FILE_NAME.fullmatch(file.name)) is not None:
+            splits.setdefault(told["split"], []).append(told)
+    for split, parts in splits.items():
+        _check_parts(path, split, parts)
     if "train" not in splits:
         names = ", ".join(file.name for file in files[:3])
         raise UserError(
             f"--data.path {path}", f"no train-*.parquet (there is {names})", "rename, or name a file"
         )
-    return {split: tuple(parts) for split, parts in splits.items()}
+    folder = files[0].parent
+    return {split: tuple(folder / told.string for told in parts) for split, parts in splits.items()}
 
 
-def _belongs(file: Path, told: re.Match[str]) -> bool:
-    other = FILE_NAME.fullmatch(file.name)
-    return other is not None and (other["split"], other["count"]) == (told["split"], told["count"])
+def _check_parts(path: Path, split: str, parts: Sequence[re.Match[str]]) -> None:
+    """Raise where the files of a split are not each of its parts once."""
+    counts = {told["count"] for told in parts}
+    whole = [told.string for told in parts if told["count"] is told["part"] is None]
+    if len(counts) > 1 or (whole and len(parts) > 1):
+        names = ", ".join(told.string for told in parts[:3])
+        found = f"files of the {split} split that may hold the same images ({names})"
+        raise UserError(f"--data.path {path}", found, "leave those of one kind, or name a file")
+    (count,) = counts
+    if count is None:
+        return
+    numbers = [int(told["number"]) for told in parts]
+    if twice := [number for number, times in Counter(numbers).items() if times > 1]:
+        found = f"part {twice[0]} of the {split} split twice"
+        raise UserError(f"--data.path {path}", found, "leave each part once, or name a file")
+    if sorted(numbers) != list(range(len(numbers))) or len(numbers) != int(count):
+        found = f"not all {int(count)} parts of the {split} split"
+        raise UserError(f"--data.path {path}", found, "fetch the others, or rename what is there")
 
 
 def _class_names(shards: Sequence[Shard], labels_of: Sequence[np.ndarray]) -> tuple[str, ...]:
