@@ -142,7 +142,7 @@ def may_change(field_name: str) -> bool:
     """Whether a run may go on with this field (dotted name) changed."""
     part, _, rest = field_name.partition(".")
     return (
-        field_name in ("device", "precision", "force_precision", "data.path")
+        field_name in ("device", "precision", "force_precision", "data.path", "data.image_size")
         or part == "sampling"
         or (part == "training" and rest in RESUMABLE)
     )

@@ -54,7 +54,7 @@ def is_what(files: dict[str, bytes], dataset: Dataset) -> None:
 def test_an_archive_is_known_by_its_content(ending, tmp_path: Path):
     files = contents()
     made = archive(tmp_path / ("mine.tar.gz" if ending == "jpg" else f"mine.{ending}"), files)
-    source = recognise(made.rename(tmp_path / f"mine.{ending}"), image_size=7)
+    source = recognise(made.rename(tmp_path / f"mine.{ending}"))
     assert source.name == ("mine.jpg" if ending == "jpg" else "mine")
     is_what(files, source.decode())
 

@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from data.cifar10_files import archive, contents
+from data.cifar10_files import archive, contents, unpacked
 
 from triptych.cli import main
 from triptych.data import DATASETS, NAME, DataConfig, cifar10
 from triptych.data.digits import load
 from triptych.data.source import WELL_KNOWN, is_well_known, name_after
 from triptych.downloads import PublishedFile
+from triptych.experiment import may_change
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,30 @@ def test_a_path_may_begin_at_home(published, tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "own"),
+    [("digits", "", 8), ("cifar10", "", 32), ("mine", "x.tar.gz", 32), ("mine", "x", 32)],
+)
+def test_images_of_one_size_are_given_in_no_other(
+    name, path, own, published, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    archive(tmp_path / "x.tar.gz", contents())
+    unpacked(tmp_path / "x", contents())
+    assert DataConfig(name, path).load().image_size == own
+    assert DataConfig(name, path, own).load().image_size == own
+    tokens = ["--data.name", name, "--data.path", path, "--data.image-size", "64", "--runs", "runs"]
+    assert main(["train", "digits-unet", *tokens]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"--data.image-size 64 for {path or name}: its images have {own} pixels a side" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_of_when_every_configuration_named_a_size_goes_on():
+    assert DataConfig("digits", image_size=32).load().image_size == 8
+    assert may_change("data.image_size")  # since the digest of the images decides
+
+
+@pytest.mark.parametrize(
     ("name", "path", "told"),
     [
         ("cifar100", "", "choose from digits, cifar10, or say where it lies with --data.path"),
@@ -94,6 +119,7 @@ def test_a_path_may_begin_at_home(published, tmp_path: Path, monkeypatch):
         ("..", "x.tar.gz", "no name for a data set"),
         ("a\nb", "x.tar.gz", "no name for a data set"),
         ("mine", "none", "there is nothing"),
+        ("mine", "~nobody-of-this-name/x", "nobody of that name has a home; write the folder out"),
         ("mine", "empty", "no images in a format that is known"),
         ("mine", "file", "no images in a format that is known"),
     ],

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.decoded import load_decoded
+from triptych.work import Watch, unwatched
 
 
 def make(name: str = "set", seed: int = 0) -> Dataset:
@@ -34,7 +35,7 @@ class Counted:
     def key(self) -> str:
         return self.content * 32
 
-    def decode(self) -> Dataset:
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         self.decoded.append(1)
         return make(self.name)
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from triptych.cli import main
-from triptych.data import parallel_decoding
+from triptych.data import DataConfig, parallel_decoding
 from triptych.data.formats import recognise
 from triptych.data.image_folder import open_image_folder
 from triptych.data.parallel_decoding import Picture
@@ -110,6 +110,23 @@ def test_what_was_done_to_the_pictures_is_said(tmp_path):
     assert preparation.startswith(
         "1 of 3 images brought to 8x8 RGB: EXIF orientation, transparency over white"
     )
+
+
+def test_whoever_waits_sees_how_many_are_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel_decoding, "LARGEST_BATCH", 8)
+    lay(tmp_path / "mine" / "a", 20)
+    config, seen = DataConfig("mine", str(tmp_path / "mine"), SIDE), []
+    config.load(seen.append)
+    assert [(work.done, work.total) for work in seen] == [(0, 20), (8, 20), (16, 20), (20, 20)]
+    assert "decoding" in seen[0].what
+    config.load(seen.append)  # from the cache
+    assert len(seen) == 4
+
+
+def test_pictures_are_brought_to_32_pixels_unless_another_size_is_asked_for(tmp_path):
+    lay(tmp_path / "a", 2)
+    assert recognise(tmp_path).decode().image_size == 32
+    assert recognise(tmp_path, 5).decode().image_size == 5
 
 
 def test_links_are_followed_out_of_the_folder(tmp_path):

@@ -121,8 +121,11 @@ def test_a_name_of_a_class_may_hold_a_slash(tmp_path):
 def test_pictures_of_free_size_are_brought_to_one(tmp_path):
     rows = [{"bytes": png(0, side), "path": None} for side in (SIDE, 20, 30, SIDE)]
     write(tmp_path / "train-0.parquet", range(4), rows=rows)
-    data = recognise(tmp_path, SIDE).decode()
+    seen = []
+    data = recognise(tmp_path, SIDE).decode(seen.append)
     assert data.image_size == SIDE
+    assert [(work.done, work.total) for work in seen] == [(0, 4), (4, 4)]
+    assert recognise(tmp_path).decode().image_size == 32
     assert data.preparation.startswith("2 of 4 images brought to 8x8 RGB")
 
 

@@ -7,20 +7,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from triptych.data import digits
-from triptych.data.cifar10 import Published
+from triptych.data import cifar10, digits
 from triptych.data.dataset import Dataset
 from triptych.data.decoded import load_decoded
 from triptych.data.formats import recognise
-from triptych.data.source import is_well_known
+from triptych.data.from_pictures import USUAL_SIDE
+from triptych.data.source import check_image_size, is_well_known
 from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
-DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
-    "digits": lambda config: digits.load(),
-    "cifar10": lambda config: load_decoded(Published()),
-}
+
+def _digits(config: DataConfig) -> Dataset:
+    if config.image_size != USUAL_SIDE:  # once the default, and so in the configurations of that time
+        check_image_size(config.image_size, digits.SIDE, "digits")
+    return digits.load()
+
+
+def _cifar10(config: DataConfig) -> Dataset:
+    check_image_size(config.image_size, cifar10.SIDE, "cifar10")
+    return load_decoded(cifar10.Published())
+
+
+DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {"digits": _digits, "cifar10": _cifar10}
 """Every data set by the name that recipes use, loaded as the configuration says."""
-
 
 NAME = re.compile(r"\w[\w.-]{0,99}")
 
@@ -33,21 +42,24 @@ class DataConfig:
     """Name of the data set; for images in `path`, any name of your own."""
     path: str = ""
     """Archive, parquet file or folder of images, recognised by what is in it; empty: the set's own place."""
-    image_size: int = 32
-    """Side in pixels that images of free size are brought to."""
+    image_size: int | None = None
+    """Side in pixels that images of free size are brought to; by default 32. Others are used as they are."""
     flip: bool = False
     """Whether training images are mirrored left to right with probability one half."""
 
-    def load(self) -> Dataset:
+    def load(self, watch: Watch = unwatched) -> Dataset:
         """Return the data set, decoded.
 
         Images in `path` are called by `name` where that is the user's own, and after their file where it is
         that of a listed set: `--data.name cifar10 --data.path COPY` is `cifar10` only if COPY is the
         published one. The digits are embedded, so that a path beside them is a mistake.
 
+        Args:
+            watch: sees how far the decoding of pictures has come, where they are not in the cache.
+
         Raises:
-            UserError: there is no data set of this name, its files cannot be read, or the name is not one
-                that images in `path` may have.
+            UserError: there is no data set of this name, its files cannot be read or have another size than
+                is asked for, or the name is not one that images in `path` may have.
         """
         if not self.path:
             if self.name not in DATASETS:
@@ -55,9 +67,13 @@ class DataConfig:
                 raise UserError(f"data.name {self.name}", "no such data set", known)
             return DATASETS[self.name](self)
         self._check_name()
-        path = Path(self.path).expanduser()
         try:
-            dataset = load_decoded(recognise(path, self.image_size))
+            path = Path(self.path).expanduser()
+        except RuntimeError as error:
+            found = "nobody of that name has a home"
+            raise UserError(f"--data.path {self.path}", found, "write the folder out") from error
+        try:
+            dataset = load_decoded(recognise(path, self.image_size), watch)
         except OSError as error:
             raise UserError(f"--data.path {path}", str(error), "give files that can be read") from error
         return dataset if self.name in DATASETS else dataset.renamed(self.name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ import torch
 
 from triptych.data.dataset import Dataset, ImageSet, check_class_names
 from triptych.data.restricted_pickle import load_restricted
-from triptych.data.source import name_after
+from triptych.data.source import check_image_size, name_after
 from triptych.data.tar_members import LARGEST_MEMBER, is_archive, read_members
 from triptych.downloads import PublishedFile, fetch, file_digest
 from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
 NAME = "cifar10"
 FOLDER = "cifar-10-batches-py"
@@ -55,24 +56,33 @@ CHANNELS, SIDE = 3, 32
 
 
 @dataclass(frozen=True)
-class Archive:
-    """The archive, read as it is.
+class _Files:
+    """Files whose content is known by a digest.
 
     Attributes:
-        path: a tar file, gzipped or not.
         name: of the data set.
-        content: a digest of the file.
+        content: a digest of the files.
     """
 
-    path: Path
     name: str
     content: str
 
     def key(self) -> str:
         """Return a hex digest that changes whenever `decode` would return other images."""
-        return _key(self.content)
+        return hashlib.sha256(f"cifar10 {RULE} {self.content}".encode()).hexdigest()
 
-    def decode(self) -> Dataset:
+
+@dataclass(frozen=True)
+class Archive(_Files):
+    """The archive, read as it is.
+
+    Attributes:
+        path: a tar file, gzipped or not.
+    """
+
+    path: Path
+
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images; see `Source.decode`."""
         members = read_members(self.path, MD5)
         try:
@@ -84,71 +94,62 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class Unpacked(_Files):
     """The folder that the archive unpacks to.
 
     Attributes:
         path: the folder with the seven files.
-        name: of the data set.
-        content: a digest of the files.
     """
 
     path: Path
-    name: str
-    content: str
 
-    def key(self) -> str:
-        """Return a hex digest that changes whenever `decode` would return other images."""
-        return _key(self.content)
-
-    def decode(self) -> Dataset:
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images; see `Source.decode`."""
         return _dataset(self.name, self.path, ((name, (self.path / name).read_bytes()) for name in MD5))
 
 
 @dataclass(frozen=True)
-class Published:
+class Published(_Files):
     """The published archive, fetched when it has to be decoded and is not there yet."""
 
     name: str = NAME
+    content: str = field(default_factory=lambda: ARCHIVE.checksum)
 
-    def key(self) -> str:
-        """Return a hex digest that changes whenever `decode` would return other images."""
-        return _key(ARCHIVE.checksum)
-
-    def decode(self) -> Dataset:
-        """Return all images; see `Source.decode`."""
+    def decode(self, watch: Watch = unwatched) -> Dataset:
+        """Return all images; see `Source.decode`. The download has a bar of its own."""
         path = fetch(ARCHIVE, "name a copy of it with --data.path")
-        return Archive(path, self.name, ARCHIVE.checksum).decode()
+        return Archive(self.name, self.content, path).decode()
 
 
-def open_archive(path: Path, image_size: int = SIDE) -> Archive | None:
+def open_archive(path: Path, image_size: int | None = None) -> Archive | None:
     """Return the source in `path` where that is a gzip or tar file, whatever it is called.
 
     Raises:
-        UserError: it has the name of the published archive, and is another one.
+        UserError: it has the name of the published archive, and is another one; or another size is asked for.
     """
     if not is_archive(path):
         return None
+    check_image_size(image_size, SIDE, str(path))
     if _is_published(path):
-        return Archive(path, NAME, ARCHIVE.checksum)
+        return Archive(NAME, ARCHIVE.checksum, path)
     if path.name == ARCHIVE.name:
         found = f"not the {ARCHIVE.size:,} bytes that are published under this name: truncated or changed"
         raise UserError(
             f"--data.path {path}", found, "delete it, or rename it if it is meant to be another set"
         )
-    return Archive(path, name_after(path), file_digest(path, "sha256"))
+    return Archive(name_after(path), file_digest(path, "sha256"), path)
 
 
-def open_unpacked(path: Path, image_size: int = SIDE) -> Unpacked | None:
+def open_unpacked(path: Path, image_size: int | None = None) -> Unpacked | None:
     """Return the source in `path` where that is the unpacked folder, or a folder that it lies in.
 
     Raises:
-        UserError: some of its files are missing, or no files of images.
+        UserError: some of its files are missing, or no files of images; or another size is asked for.
     """
     folders = (folder for folder in (path, path / FOLDER) if any((folder / name).is_file() for name in MD5))
     if (folder := next(folders, None)) is None:
         return None
+    check_image_size(image_size, SIDE, str(path))
     for name in MD5:
         file = folder / name
         if not file.is_file():
@@ -157,17 +158,13 @@ def open_unpacked(path: Path, image_size: int = SIDE) -> Unpacked | None:
             found = f"{name} is larger than {LARGEST_MEMBER // 2**20} MiB"
             raise UserError(str(folder), found, "unpack the archive anew")
     if all(file_digest(folder / name, "md5") == md5 for name, md5 in MD5.items()):
-        return Unpacked(folder, NAME, ARCHIVE.checksum)
+        return Unpacked(NAME, ARCHIVE.checksum, folder)
     contents = hashlib.sha256("".join(file_digest(folder / name, "sha256") for name in MD5).encode())
-    return Unpacked(folder, name_after(path), contents.hexdigest())
+    return Unpacked(name_after(path), contents.hexdigest(), folder)
 
 
 def _is_published(path: Path) -> bool:
     return path.stat().st_size == ARCHIVE.size and file_digest(path, ARCHIVE.algorithm) == ARCHIVE.checksum
-
-
-def _key(content: str) -> str:
-    return hashlib.sha256(f"cifar10 {RULE} {content}".encode()).hexdigest()
 
 
 def _incomplete(place: Path, name: str) -> UserError:

@@ -27,15 +27,20 @@ from safetensors.torch import save_file
 from triptych.cache import cache_folder
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.source import Source
+from triptych.work import Watch, unwatched
 
 LAYOUT = 1
 """Of the file, and part of its name: to be raised with any change of what is written."""
 
 
-def load_decoded(source: Source) -> Dataset:
+def load_decoded(source: Source, watch: Watch = unwatched) -> Dataset:
     """Return the images of `source`: from the cache, or decoded now and cached for the next time.
 
     A cache that is damaged or cannot be written is told of and done without.
+
+    Args:
+        source: the images, found.
+        watch: sees how far the decoding has come, where there is any.
 
     Raises:
         UserError: they have to be decoded, and cannot be.
@@ -45,7 +50,7 @@ def load_decoded(source: Source) -> Dataset:
     path = cache_folder() / "data" / f"{name}-{key[:32]}-v{LAYOUT}.safetensors"
     dataset = _read(path, source.name, key)
     if dataset is None:
-        dataset = source.decode()
+        dataset = source.decode(watch)
         _write(path, dataset, key)
     return dataset
 

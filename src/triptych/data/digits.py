@@ -15,6 +15,8 @@ from triptych.data.dataset import Dataset, ImageSet
 
 HELD_OUT_EVERY = 5
 """Within each class, every fifth image is held out of training."""
+SIDE = 8
+"""Pixels."""
 
 
 def load() -> Dataset:

@@ -11,33 +11,34 @@ from triptych.data.parquet import open_parquet
 from triptych.data.source import Source
 from triptych.errors import UserError
 
-FORMATS: dict[str, Callable[[Path, int], Source | None]] = {
+SOURCES: dict[str, Callable[[Path, int | None], Source | None]] = {
     "cifar-10-python.tar.gz": open_archive,
     "its unpacked folder": open_unpacked,
     "parquet files": open_parquet,
     "a folder of images": open_image_folder,
 }
-"""What opens each format, in the order in which they are tried: (path, side of the images in pixels) -> a
-source, or None where the path holds nothing of the kind. A new format is one file and one line."""
+"""What opens each format, in the order in which they are tried: (path, side of the images in pixels or None
+for their usual one) -> a source, or None where the path holds nothing of the kind. A new format is one file
+and one line."""
 
 
-def recognise(path: Path, image_size: int) -> Source:
+def recognise(path: Path, image_size: int | None = None) -> Source:
     """Return the source at `path`.
 
     Args:
         path: an archive, a parquet file or a folder, as the user named it.
-        image_size: side in pixels that formats of freely sized images bring theirs to.
+        image_size: side in pixels that formats of freely sized images bring theirs to; None: `USUAL_SIDE`.
 
     Raises:
-        UserError: there is nothing at `path`, or nothing that any format knows.
+        UserError: there is nothing at `path`, or nothing that any format knows, or images of another size.
     """
     if not path.exists():
         raise UserError(
             f"--data.path {path}", "there is nothing", "name an archive, a parquet file or a folder"
         )
-    for open_format in FORMATS.values():
+    for open_format in SOURCES.values():
         if (source := open_format(path, image_size)) is not None:
             return source
     raise UserError(
-        f"--data.path {path}", "no images in a format that is known", f"give one of: {', '.join(FORMATS)}"
+        f"--data.path {path}", "no images in a format that is known", f"give one of: {', '.join(SOURCES)}"
     )

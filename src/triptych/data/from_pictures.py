@@ -11,7 +11,10 @@ from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.parallel_decoding import Picture, decode_all
 from triptych.decoding import preparation
 from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
+USUAL_SIDE = 32
+"""Pixels a side that pictures are brought to where no other size is asked for."""
 HELD_OUT_NAMES = ("test", "validation", "valid", "val", "held-out", "held_out")
 """What a split that is to be held out of training may be called; the first that is there is."""
 HELD_OUT_EVERY = 10
@@ -29,6 +32,7 @@ def dataset_from_pictures(
     side: int,
     asked: str,
     remark: str = "",
+    watch: Watch = unwatched,
 ) -> Dataset:
     """Decode pictures and part them into a training and a held-out split, each in the order given.
 
@@ -41,6 +45,7 @@ def dataset_from_pictures(
         side: of the images, pixels.
         asked: what the user named, for messages.
         remark: what else the record should say of the preparation.
+        watch: sees how many are decoded.
 
     Raises:
         UserError: a picture cannot be decoded, or too few are there.
@@ -52,7 +57,7 @@ def dataset_from_pictures(
             raise UserError(asked, f"its {split} split has no images", "give it some")
     # One array for both splits, training first: neither is ever copied.
     order = parted.int().argsort(stable=True)
-    images, changed = decode_all(pictures, order.argsort().tolist(), side, asked)
+    images, changed = decode_all(pictures, order.argsort().tolist(), side, asked, watch)
 
     def part(split: str, chosen: slice) -> ImageSet:
         pixels = torch.from_numpy(images[chosen])

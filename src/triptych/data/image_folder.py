@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 
 from triptych.data.dataset import Dataset, check_class_names
-from triptych.data.from_pictures import HELD_OUT_NAMES, dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, dataset_from_pictures
 from triptych.data.parallel_decoding import Picture
 from triptych.data.source import name_after
 from triptych.decoding import EXTENSIONS, RULE
 from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
 ONLY_CLASS = "images"
 """What the class of pictures is called that lie in no class's folder."""
@@ -53,7 +54,7 @@ class Split:
         return [label for label, files in enumerate(self.classes.values()) for _ in files]
 
 
-def open_image_folder(path: Path, image_size: int) -> ImageFolder | None:
+def open_image_folder(path: Path, image_size: int | None = None) -> ImageFolder | None:
     """Return the source at `path`: a folder with pictures, sorted by class or not.
 
     Raises:
@@ -70,7 +71,7 @@ def open_image_folder(path: Path, image_size: int) -> ImageFolder | None:
         found = f"classes that only one of its two splits has ({', '.join(apart[:5])})"
         raise UserError(f"--data.path {shown(path)}", found, "give both splits the same classes")
     check_class_names(tuple(train.classes), f"--data.path {shown(path)}")
-    return ImageFolder(path, train, held_out, image_size)
+    return ImageFolder(path, train, held_out, USUAL_SIDE if image_size is None else image_size)
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ImageFolder:
             h.update(f"{file.relative_to(self.path).as_posix()}\0{marks}\n".encode())
         return h.hexdigest()
 
-    def decode(self) -> Dataset:
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images, decoded; where there is no test split, every tenth of each class is held out.
 
         Raises:
@@ -134,6 +135,7 @@ class ImageFolder:
             side=self.image_size,
             asked=f"--data.path {shown(self.path)}",
             remark=f"{self.ignored:,} other files or folders ignored" if self.ignored else "",
+            watch=watch,
         )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from triptych.decoding import DecodedBatch, decode_batch, prepare_process
 from triptych.errors import UserError
+from triptych.work import Watch, Work, unwatched
 
 WORTH_PROCESSES = 4_000
 """Pictures; fewer are decoded before other processes have started."""
@@ -43,7 +44,7 @@ class Picture(NamedTuple):
 
 
 def decode_all(
-    pictures: Iterable[Picture], places: Sequence[int], side: int, asked: str
+    pictures: Iterable[Picture], places: Sequence[int], side: int, asked: str, watch: Watch = unwatched
 ) -> tuple[np.ndarray, int]:
     """Decode pictures by the rule of `triptych.decoding`.
 
@@ -52,6 +53,7 @@ def decode_all(
         places: where among the images each picture belongs: a permutation of 0 to N - 1.
         side: S, pixels.
         asked: what the user named, for messages that are not about one picture.
+        watch: sees how many are decoded, once for each batch.
 
     Returns:
         The images, uint8 [N, 3, S, S], and how many of them the rule had to change.
@@ -61,6 +63,8 @@ def decode_all(
     """
     images = _room(len(places), side, asked)
     changed = done = 0
+    work = Work("decoding pictures, once for these files", 0, len(places))
+    watch(work)
     with closing(_decoded(_batches(pictures, side), side, _processes(len(places)))) as decoded_batches:
         for batch, decoded in decoded_batches:
             if decoded.fault:
@@ -68,6 +72,7 @@ def decode_all(
             images[list(places[done : done + len(batch)])] = decoded.pixels
             changed += decoded.changed
             done += len(batch)
+            watch(work._replace(done=done))
     return images, changed
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from triptych.data.dataset import Dataset
-from triptych.data.from_pictures import HELD_OUT_NAMES, dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, dataset_from_pictures
 from triptych.data.parquet_rows import Shard, open_shard
 from triptych.data.source import name_after
 from triptych.decoding import RULE
 from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
 MAGIC = b"PAR1"
 FILE_NAME = re.compile(
@@ -29,14 +30,15 @@ SAYS_LITTLE = ("data", "plain_text", "default")
 """Names of folders that the hub gives to every data set alike."""
 
 
-def open_parquet(path: Path, image_size: int) -> ParquetSource | None:
+def open_parquet(path: Path, image_size: int | None = None) -> ParquetSource | None:
     """Return the source at `path`: a parquet file, or a folder of them, there or one level down.
 
     Raises:
         UserError: the files in the folder are no training split with all its parts.
     """
+    side = USUAL_SIDE if image_size is None else image_size
     if path.is_file():
-        return ParquetSource(path, (path,), (), image_size) if _is_parquet(path) else None
+        return ParquetSource(path, (path,), (), side) if _is_parquet(path) else None
     folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())]
     found = {folder: files for folder in folders if (files := sorted(folder.glob("[!.]*.parquet")))}
     if not found:
@@ -47,7 +49,7 @@ def open_parquet(path: Path, image_size: int) -> ParquetSource | None:
     splits = _splits(path, next(iter(found.values())))
     train = splits.pop("train")
     held_out = next((splits.pop(split) for split in HELD_OUT_NAMES if split in splits), ())
-    return ParquetSource(path, train, held_out, image_size, tuple(splits))
+    return ParquetSource(path, train, held_out, side, tuple(splits))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class ParquetSource:
                 h.update(hashlib.file_digest(file, "sha256").digest())
         return h.hexdigest()
 
-    def decode(self) -> Dataset:
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images, decoded; where no split is held out, every tenth image of each class is.
 
         Raises:
@@ -103,6 +105,7 @@ class ParquetSource:
             side=self.image_size,
             asked=f"--data.path {self.path}",
             remark=f"left aside: {', '.join(self.left_aside)}" if self.left_aside else "",
+            watch=watch,
         )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from triptych.data.dataset import Dataset
+from triptych.errors import UserError
+from triptych.work import Watch, unwatched
 
 WELL_KNOWN = {"cifar10": ("cifar10", "cifar10python", "cifar10batchespy"), "digits": ("digits",)}
 """Names that stand for known content in every record, and are given to no images that were not checked; with
@@ -29,13 +31,23 @@ class Source(Protocol):
         """Return a hex digest that changes whenever `decode` would return other images."""
         ...
 
-    def decode(self) -> Dataset:
+    def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images, decoded.
+
+        Args:
+            watch: sees how far the work has come, where it may be long.
 
         Raises:
             UserError: a file is missing, damaged, or holds what it should not.
         """
         ...
+
+
+def check_image_size(image_size: int | None, own: int, asked: str) -> None:
+    """Raise `UserError` where images of one size, `own` pixels a side, are asked for in another."""
+    if image_size not in (None, own):
+        found = f"its images have {own} pixels a side, and are used as they are"
+        raise UserError(f"--data.image-size {image_size} for {asked}", found, "leave it out")
 
 
 def is_well_known(name: str) -> bool:
