@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -238,6 +239,25 @@ def break_files(theirs, how):
             tensors["conv_in.bias"] = tensors["conv_in.bias"].to_sparse()
             weights.unlink()
             torch.save(tensors, binary)
+        case "a number for a thousand":
+            tensors = load_file(weights)
+            tensors["conv_in.weight"] = torch.zeros(()).expand(2**20, 2**20, 3, 3)
+            weights.unlink()
+            torch.save(tensors, binary)
+        case "tensors that share their numbers":
+            tensors = load_file(weights)
+            shared = max(tensors.values(), key=torch.numel).flatten()
+            weights.unlink()
+            torch.save({name: shared[: t.numel()].view(t.shape) for name, t in tensors.items()}, binary)
+        case "compressed":
+            tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(weights).items()}
+            weights.unlink()
+            torch.save(tensors, binary)
+            with zipfile.ZipFile(binary) as archive:
+                entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+            with zipfile.ZipFile(binary, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in entries.items():
+                    archive.writestr(name, content)
         case "a class called by a path":
             (theirs / "triptych.json").write_text('{"class_names": ["a", "../b"]}')
         case "our file is not ours":
@@ -269,6 +289,9 @@ def break_files(theirs, how):
         ("a list", "no tensors by name"),
         ("not finite", "conv_in.bias is not finite"),
         ("a sparse tensor", "no tensor of plain numbers"),
+        ("a number for a thousand", "claim 39,582"),
+        ("tensors that share their numbers", "more than the"),
+        ("compressed", "no file of tensors alone"),
         ("a class called by a path", "its class_names are not the names of"),
         ("our file is not ours", "its null_class is not 'last'"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         path: of a `.safetensors` file, or of one that `torch.save` wrote.
 
     Raises:
-        UserError: it cannot be read, is damaged, or holds anything but tensors.
+        UserError: it cannot be read, is damaged, holds anything but tensors, or is too small for them.
     """
     try:
         data = path.read_bytes()
@@ -33,6 +34,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the pickle's protocol, which either is read or is not
+                _refuse_compressed(data)
                 loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a file that lies can fail in any way that the parsers did not foresee
         kind = "safetensors" if path.suffix == ".safetensors" else "tensors alone"
@@ -44,7 +46,18 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
             raise _refusal(path, f"{str(name)[:60]!r} in it is no tensor")
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise _refusal(path, f"{name[:60]!r} in it is no tensor of plain numbers")
+    # A tensor that repeats one number, or shares another's, takes no place in a file, and any in memory.
+    if (claimed := sum(tensor.nbytes for tensor in loaded.values())) > len(data):
+        raise _refusal(path, f"its tensors claim {claimed:,} bytes, more than the {len(data):,} of the file")
     return {name: tensor.detach() for name, tensor in loaded.items()}, hashlib.sha256(data).hexdigest()
+
+
+def _refuse_compressed(data: bytes) -> None:
+    """Raise where a file would unpack to more than itself: `torch.save` compresses nothing."""
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > len(data):
+                raise zipfile.BadZipFile("compressed")
 
 
 def _refusal(path: Path, found: str) -> UserError:
