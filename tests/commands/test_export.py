@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import warnings
 
 import diffusers.pipelines.ddpm.pipeline_ddpm as peer_pipeline
@@ -113,6 +114,41 @@ def test_there_and_back_changes_no_bit_and_forgets_no_name(runs, tmp_path):
             model = run.model(device="cpu")
             drawn.append(run.sample(model, run.request(model, count=4, guidance=2.0, sampler=sampler))[0])
         assert torch.equal(*drawn)
+
+
+@pytest.fixture
+def called(runs, tmp_path):
+    """Return a function that makes a copy of the run whose classes have other names."""
+
+    def rename(*names):
+        copy = tmp_path / "called"
+        shutil.copytree(runs / "tiny", copy)
+        origin, *rest = (copy / "record.jsonl").read_text().splitlines()
+        event = json.loads(origin)
+        event["data"]["data"]["class_names"] = names
+        (copy / "record.jsonl").write_text("\n".join([json.dumps(event), *rest]) + "\n")
+        return copy
+
+    return rename
+
+
+ODD = ("_background", "(misc)", "n: 3", "🐈", "x" * 100, "apartment_building/outdoor", "..", "a b", "ñ", "狗")
+
+
+def test_every_name_that_a_class_may_have_goes_there_and_back(called, tmp_path):
+    assert say("export", called(*ODD), "--out", tmp_path / "out", "--quiet") == 0
+    assert say("import", tmp_path / "out", "--runs", tmp_path / "runs", "--quiet") == 0
+    back = Run(tmp_path / "runs" / "out")
+    assert back.class_names == ODD
+    # No name leads a picture out of its folder.
+    assert say("sample", back.folder, "--sampler", "ddim:2", "--per-class", "1", "--singles", "--quiet") == 0
+    assert len(list((back.folder / "samples").glob("*/images/*.png"))) == len(ODD)
+
+
+def test_a_name_that_would_not_come_back_is_told_at_once(called, tmp_path, capsys):
+    line = the_line(capsys, "export", called(*"012345678", "a\nb"), "--out", tmp_path / "out")
+    assert "class 9 is called 'a\\nb'" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_checkpoint_and_weights_are_chosen(runs, tmp_path, capsys):

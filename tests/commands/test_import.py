@@ -258,8 +258,12 @@ def break_files(theirs, how):
             with zipfile.ZipFile(binary, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in entries.items():
                     archive.writestr(name, content)
-        case "a class called by a path":
-            (theirs / "triptych.json").write_text('{"class_names": ["a", "../b"]}')
+        case "a class of two lines":
+            (theirs / "triptych.json").write_text('{"class_names": ["a", "b\\nc"]}')
+        case "classes of one name":
+            (theirs / "triptych.json").write_text('{"class_names": ["a", "b", "a"]}')
+        case "classes by number":
+            (theirs / "triptych.json").write_text('{"class_names": [0, 1]}')
         case "our file is not ours":
             (theirs / "triptych.json").write_text('{"null_class": "first"}')
 
@@ -292,7 +296,9 @@ def break_files(theirs, how):
         ("a number for a thousand", "claim 39,582"),
         ("tensors that share their numbers", "more than the"),
         ("compressed", "no file of tensors alone"),
-        ("a class called by a path", "its class_names are not the names of"),
+        ("a class of two lines", "class 1 is called 'b\\nc', which cannot be shown on one line"),
+        ("classes of one name", "class 2 is called 'a', as another one is"),
+        ("classes by number", "no list of texts"),
         ("our file is not ours", "its null_class is not 'last'"),
     ],
 )

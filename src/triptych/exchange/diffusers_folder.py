@@ -7,7 +7,6 @@ first on the hub, have all files side by side.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors import torch as safetensors
 from triptych.backbones.diffusers_options import from_options, to_options
 from triptych.backbones.diffusers_tensors import from_theirs, to_theirs
 from triptych.backbones.unet import UNet, UNetConfig
+from triptych.data.dataset import check_class_names
 from triptych.diffusion.diffusers_scheduler import from_scheduler, to_scheduler
 from triptych.errors import UserError
 from triptych.exchange.foreign import Foreign
@@ -33,9 +33,6 @@ INDEX, NETWORK, SCHEDULER = "model_index.json", "config.json", "scheduler_config
 WEIGHTS = "diffusion_pytorch_model"
 OURS = "triptych.json"
 """What diffusers has no place for and does not read: the null class, and the names of the classes."""
-
-PLAIN = re.compile(r"[^\W_][^/\\:\n\r\t\0]{0,99}")
-"""A name of a class that can be part of a picture's file name."""
 
 LARGEST_JSON = 1 << 20
 """Bytes. No honest configuration is longer, and a longer one is not read."""
@@ -86,7 +83,8 @@ def folder_files(run: Run, model: Model) -> dict[str, bytes]:
     """Return the files of the pipeline that holds `model`, of `run`: relative path -> content.
 
     Raises:
-        UserError: diffusers has no such network, schedule or prediction.
+        UserError: diffusers has no such network, schedule or prediction, or a class has a name that would
+            not be imported again.
     """
     config, network = run.experiment.backbone, model.denoiser.backbone
     if not isinstance(config, UNetConfig):
@@ -105,7 +103,7 @@ def folder_files(run: Run, model: Model) -> dict[str, bytes]:
         "checkpoint": model.checkpoint,
         "weights": model.weights,
         "null_class": "last" if network.classes else None,
-        "class_names": list(run.class_names),
+        "class_names": check_class_names(run.class_names, f"export {run.folder}"),
     }
     version = {"_diffusers_version": LAYOUT_VERSION}
     return {
@@ -172,12 +170,8 @@ def _class_names(folder: Path, names: object, classes: int) -> tuple[str, ...]:
     """Return the names that our own export wrote beside the files; none where it did not."""
     if names is None:
         return ()
-    if (
-        not isinstance(names, list)
-        or not all(isinstance(name, str) and PLAIN.fullmatch(name) and name.isprintable() for name in names)
-        or len(names) != len(set(names))
-        or classes not in (0, len(names))
-    ):
-        found = f"its class_names are not the names of {classes} classes"
+    checked = check_class_names(names, f"import {folder / OURS}")
+    if classes not in (0, len(checked)):
+        found = f"it names {len(checked)} classes, and the network has {classes}"
         raise UserError(f"import {folder / OURS}", found, "restore the file, or remove it")
-    return tuple(names)
+    return checked
