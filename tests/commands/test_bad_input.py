@@ -1,11 +1,13 @@
 """What the user can get wrong, told in one line before anything is drawn or written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from training.tiny import train
 
 from triptych.cli import main
+from triptych.metrics.extractors import EXTRACTORS
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +19,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def never_drawn(monkeypatch):
-    """Fail where an image is drawn after all."""
+    """Fail where an image is drawn after all, or the classifier is trained that would judge it."""
 
-    def refuse(*args):
-        raise AssertionError("an image was drawn")
+    def refuse(*args, **options):
+        raise AssertionError("an image was drawn, or a classifier trained")
 
+    available = replace(EXTRACTORS["classifier"], make=refuse)
+    monkeypatch.setitem(EXTRACTORS, "classifier", available)
     monkeypatch.setattr("triptych.evaluation.judge.generate", refuse)
     monkeypatch.setattr("triptych.commands.sample_pictures.generate", refuse)
 
@@ -46,6 +50,8 @@ def the_line(capsys, *tokens):
         (["--spacing", "random"], "choose from trailing, leading"),
         (["--checkpoint", "last", "epoch-9"], "name one of"),
         (["--guidance", "0", "1", "--count", "10"], "takes at least"),
+        (["--count", "5"], "takes at least 65"),
+        (["--count", "0"], "at least 1"),
     ],
 )
 def test_evaluation_is_refused_before_the_first_image(tokens, told, run, never_drawn, capsys):

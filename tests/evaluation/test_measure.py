@@ -51,7 +51,7 @@ def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset
     generated = measure(drawn(dataset, 200), Pooled(), "cpu")
     real = real_features(dataset, generated, Pooled(), "cpu")
     found = figures(generated, reference, real)
-    assert [figure.metric for figure in found] == list(metrics_for(Pooled()))
+    assert [figure.metric for figure in found] == list(metrics_for(Pooled.name))
     for figure in found:
         assert figure.spread > 0
         assert jackknife_spread(figure.groups) == figure.spread
@@ -77,7 +77,7 @@ def test_images_without_labels_have_only_the_figures_that_need_none(dataset: Dat
     generated = measure(drawn(dataset, 100, labelled=False), Pooled(), "cpu")
     real = real_features(dataset, generated, Pooled(), "cpu")
     found = {figure.metric: figure for figure in figures(generated, reference, real)}
-    assert set(found) == {name for name, metric in metrics_for(Pooled()).items() if not metric.labelled}
+    assert set(found) == {name for name, metric in metrics_for(Pooled.name).items() if not metric.labelled}
     assert all(figure.per_class is None and figure.real_per_class is None for figure in found.values())
     # Both sides are paired regardless of class, or the ratio would mean nothing.
     across = METRICS["diversity_classifier"](real.unlabelled(), reference).estimate
@@ -104,8 +104,8 @@ def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, referen
 
 def test_metrics_of_other_extractors_are_not_measured(dataset: Dataset):
     other = Pooled(name="another")
-    assert metrics_for(other) == {}
-    assert all(METRICS[name].extractor == "classifier" for name in metrics_for(Pooled()))
+    assert metrics_for(other.name) == {}
+    assert all(METRICS[name].extractor == "classifier" for name in metrics_for(Pooled.name))
 
 
 def test_reference_is_the_whole_training_split(dataset: Dataset, reference: FeatureSet):

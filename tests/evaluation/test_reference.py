@@ -10,7 +10,7 @@ from triptych.data.dataset import Dataset
 from triptych.evaluation.judge import Judge
 from triptych.evaluation.measure import figures, measure
 from triptych.evaluation.reference import real_features, reference_features
-from triptych.metrics.extractors import EXTRACTORS
+from triptych.metrics.extractors import EXTRACTORS, Available
 from triptych.metrics.features import FeatureSet
 from triptych.work import Work
 
@@ -96,7 +96,8 @@ def test_a_judge_measures_real_images_once_for_rows_of_like_classes(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     extractor = Counted()
-    monkeypatch.setitem(EXTRACTORS, "classifier", lambda train, device, *, watch: extractor)
+    available = Available(lambda train, device, *, watch: extractor, lambda train: {"features": 4})
+    monkeypatch.setitem(EXTRACTORS, "classifier", available)
     judge = Judge(dataset, torch.device("cpu"))
     hundred, fifty = held_out(dataset, extractor), held_out(dataset, extractor, 50)
     extractor.images = 0

@@ -37,6 +37,15 @@ def test_one_image_per_class_repeated_has_none_however_far_classes_lie_apart():
     assert measured(100.0 * labels[:, None].expand(30, 2).float(), None).estimate > 50
 
 
+@pytest.mark.parametrize("classes", [1, 10])
+def test_one_image_more_than_classes_in_turn_is_the_fewest(classes: int):
+    count = classes + 1
+    assert measured(gaussian(count, 3, 0), torch.arange(count) % classes).estimate > 0
+    DIVERSITY.check_count(count, lambda name: 3, classes)
+    with pytest.raises(UserError, match=f"at least {count}"):
+        DIVERSITY.check_count(classes, lambda name: 3, classes)
+
+
 def test_mean_distance_of_independent_normals():
     # |x - y|^2 / 2 is chi-squared with D degrees of freedom, so |x - y| has mean 2 G((D+1)/2) / G(D/2).
     dimensions = 6

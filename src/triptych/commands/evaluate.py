@@ -89,15 +89,14 @@ def run(tokens: Sequence[str]) -> int:
     requests = make_requests(opened, model, options)
     console = WorkConsole(partial(say, options), quiet=options.quiet)
     judge = Judge(opened.dataset, model.device, force=options.force, watch=console)
+    for request in requests:
+        judge.check(model.denoiser, request)
     plan = [
         Planned(request, passport, None if options.again else recorded(opened, passport))
         for name, epoch in epochs.items()
         for request in requests
         for passport in [judge.passport(request, name, epoch, model.weights, model.denoiser.precision)]
     ]
-    if any(planned.known is None for planned in plan):
-        for request in requests:
-            judge.check(model.denoiser, request)
     say(options, f"{len(plan)} row{'s' if len(plan) > 1 else ''} of {requests[0].count} images")
     rows = []
     for planned in plan:

@@ -16,6 +16,7 @@ from triptych.evaluation.measure import Batch, figures, measure, metrics_for
 from triptych.evaluation.reference import real_features, reference_features
 from triptych.generation import Generated, Request, generate
 from triptych.metrics.extractors import EXTRACTORS
+from triptych.metrics.extractors.extractor import Extractor
 from triptych.metrics.features import FeatureSet
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import Evaluated, Passport
@@ -24,6 +25,9 @@ from triptych.work import Watch, unwatched
 
 class Judge:
     """Measures models against one data set by one extractor; what is real is measured once.
+
+    To make one costs nothing, and to ask it whether a request can be measured costs no more: the extractor,
+    which may have to be trained, is got ready for the first passport or the first row.
 
     Args:
         dataset: its training split is the reference, its held-out split gives the real images that every
@@ -45,11 +49,16 @@ class Judge:
     ):
         self.dataset = dataset
         self.device = device
-        self.extractor = EXTRACTORS[extractor](dataset.train, device, watch=watch)
-        self.metrics = metrics_for(self.extractor)
+        self.available = EXTRACTORS[extractor]
+        self.metrics = metrics_for(extractor)
         self.force = force
         self.watch = watch
         self._real: dict[tuple[int, ...], FeatureSet] = {}
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The network that features come from."""
+        return self.available.make(self.dataset.train, self.device, watch=self.watch)
 
     @cached_property
     def reference(self) -> FeatureSet:
@@ -94,9 +103,11 @@ class Judge:
         classes = denoiser.backbone.classes
         request.check(classes)
         request.sampler.levels(denoiser.schedule)  # refuses a grid finer than the schedule
+        shown = len(request.classes or range(classes)) if shows_classes(request, classes) else 0
+        widths = self.available.widths(self.dataset.train)
         for metric in self.metrics.values():
-            if not metric.labelled or shows_classes(request, classes):
-                metric.check_count(request.count, self.reference, force=self.force)
+            if shown or not metric.labelled:
+                metric.check_count(request.count, widths.__getitem__, shown, force=self.force)
 
     def row(
         self,

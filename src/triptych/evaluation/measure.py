@@ -18,9 +18,9 @@ Batch = tuple[Tensor, Tensor | None, Tensor]
 """Pixels, uint8 [B, C, H, W]; labels, int64 [B], or None; indices in the whole set, int64 [B]."""
 
 
-def metrics_for(extractor: Extractor) -> dict[str, Metric]:
-    """Return all metrics that are read from this extractor's features, by name."""
-    return {name: metric for name, metric in METRICS.items() if metric.extractor == extractor.name}
+def metrics_for(extractor: str) -> dict[str, Metric]:
+    """Return all metrics that are read from the features of the extractor of this name, by name."""
+    return {name: metric for name, metric in METRICS.items() if metric.extractor == extractor}
 
 
 def no_features(extractor: Extractor, metrics: Mapping[str, Metric] = METRICS) -> FeatureSet:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from triptych.errors import UserError
 from triptych.metrics.features import FeatureSet, Need, jackknife_group
-from triptych.metrics.metric import Metric, Value, by_class, with_spread
+from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.random import Stream, integers
 
 
@@ -68,6 +68,10 @@ class PairDiversity(Metric):
     def needs(self) -> frozenset[Need]:
         """Features, image by image."""
         return frozenset({Need(self.feature, "rows")})
+
+    def least(self, width: Width, classes: int = 0) -> int:
+        """One image more than there are classes in turn: the fewest of which two are of one class."""
+        return max(classes, 1) + 1
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the mean distance, its jackknife spread, and the mean within each class.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics.features import FeatureSet, Need
-from triptych.metrics.metric import Metric, Value, by_class, with_spread
+from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.metrics.moments import Moments
 
 
@@ -77,9 +77,9 @@ class FrechetDistance(Metric):
         """Moments of one feature."""
         return frozenset({Need(self.feature, "moments")})
 
-    def least(self, reference: FeatureSet) -> int:
+    def least(self, width: Width, classes: int = 0) -> int:
         """One image more than there are features: the fewest with a covariance of full rank."""
-        return reference.dimensions(self.feature) + 1
+        return width(self.feature) + 1
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the distance, its jackknife spread, and the distance within each class."""

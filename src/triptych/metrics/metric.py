@@ -11,6 +11,9 @@ from triptych.errors import UserError
 from triptych.metrics.features import FeatureSet, Need
 from triptych.metrics.jackknife import jackknife_spread
 
+Width = Callable[[str], int]
+"""Number of features, D, by the name of the extractor's output."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -57,13 +60,18 @@ class Metric(ABC):
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Compute the figure, without asking whether there are images enough."""
 
-    def least(self, reference: FeatureSet) -> int:
-        """Return the fewest generated images of which the figure means something."""
+    def least(self, width: Width, classes: int = 0) -> int:
+        """Return the fewest generated images of which the figure means something.
+
+        Args:
+            width: tells how many numbers each of the extractor's outputs has.
+            classes: how many classes the images show in turn; 0: none, or it is not known.
+        """
         return 2
 
-    def check_count(self, count: int, reference: FeatureSet, *, force: bool = False) -> None:
+    def check_count(self, count: int, width: Width, classes: int = 0, *, force: bool = False) -> None:
         """Raise `UserError` where `count` generated images are too few; `force` allows any from 2 on."""
-        least = 2 if force else self.least(reference)
+        least = 2 if force else self.least(width, classes)
         if count < least:
             remedy = "generate more images" + ("" if force else ", or force it and read it with care")
             raise UserError(f"{self.name} of {count} images", f"it takes at least {least}", remedy)
@@ -82,7 +90,7 @@ class Metric(ABC):
         """
         if generated.extractor != reference.extractor:
             raise ValueError(f"{self.name}: features of different extractors cannot be compared")
-        self.check_count(len(generated), reference, force=force)
+        self.check_count(len(generated), reference.dimensions, force=force)
         if self.labelled and not generated.labelled:
             raise UserError(
                 f"{self.name} of images without labels",

@@ -11,7 +11,7 @@ from triptych.errors import UserError
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.extractors.classifier import Classifier
 from triptych.metrics.extractors.classifier_cache import cached_classifier
-from triptych.metrics.extractors.classifier_recipe import LARGE_IMAGES, ClassifierRecipe
+from triptych.metrics.extractors.classifier_recipe import LARGE_IMAGES, ClassifierRecipe, recipe_for
 from triptych.metrics.extractors.classifier_training import train_classifier
 from triptych.work import Work
 
@@ -185,6 +185,15 @@ def test_no_images_have_no_features(trained: Classifier):
     assert trained(torch.zeros(0, 1, 8, 8, dtype=torch.uint8))["features"].shape == (0, 64)
 
 
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 32)])
+def test_how_wide_its_outputs_will_be_is_known_before_it_is_trained(channels: int, side: int):
+    images, labels = random_images(6, channels, side)
+    train = ImageSet("noise/train", images, labels, ("a", "b", "c"))
+    untrained = Classifier(*images.shape[1:], 3, recipe_for(images.shape[1:])).finish()
+    widths = {name: rows.shape[1] for name, rows in untrained(images).items()}
+    assert EXTRACTORS["classifier"].widths(train) == widths
+
+
 def test_it_says_what_it_is(trained: Classifier):
-    assert EXTRACTORS[trained.name] is cached_classifier
+    assert EXTRACTORS[trained.name].make is cached_classifier
     assert len(trained.sha256) == 64

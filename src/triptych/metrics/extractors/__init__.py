@@ -1,10 +1,13 @@
 """Networks that turn images into features. A new one is one file and one line in EXTRACTORS."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from triptych.metrics.extractors.classifier_cache import cached_classifier
+from triptych.metrics.extractors.classifier_recipe import classifier_widths
 from triptych.metrics.extractors.extractor import Extractor, TrainingImages
 from triptych.work import Watch, unwatched
 
@@ -17,7 +20,20 @@ class MakesExtractor(Protocol):
         ...
 
 
-EXTRACTORS: dict[str, MakesExtractor] = {
-    "classifier": cached_classifier,
+@dataclass(frozen=True)
+class Available:
+    """An extractor that can be had for a training split.
+
+    Attributes:
+        make: gets it ready, which may take minutes.
+        widths: numbers in each of its outputs, by name, known before it is there.
+    """
+
+    make: MakesExtractor
+    widths: Callable[[TrainingImages], Mapping[str, int]]
+
+
+EXTRACTORS: dict[str, Available] = {
+    "classifier": Available(cached_classifier, classifier_widths),
 }
-"""How to get each extractor."""
+"""Every extractor by name."""

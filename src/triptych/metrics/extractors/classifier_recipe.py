@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from triptych.metrics.extractors.extractor import TrainingImages
+
 SMALL = 16
 """Side in pixels up to which images are small."""
 
@@ -63,3 +65,9 @@ def recipe_for(image_shape: Sequence[int], class_names: Sequence[str] = ()) -> C
         return SMALL_IMAGES
     signs = channels != COLOURS or any(len(name) == 1 for name in class_names)
     return replace(LARGE_IMAGES, mirrored=not signs)
+
+
+def classifier_widths(train: TrainingImages) -> dict[str, int]:
+    """Return the numbers in each output of the classifier of a training set, by name, without training it."""
+    recipe = recipe_for(train.images.shape[1:], train.class_names)
+    return {"features": recipe.features, "log_probs": len(train.class_names)}
