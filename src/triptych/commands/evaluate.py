@@ -125,7 +125,7 @@ def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[R
 
     count = options.count
     if count is None:
-        count = balanced_count(opened.dataset.held_out.labels, model.denoiser.backbone.classes)
+        count = balanced_count(opened.dataset.held_out, model.denoiser.backbone.classes)
     return [
         opened.request(
             model,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
-from triptych.data.dataset import Dataset
+from triptych.data.dataset import Dataset, ImageSet
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
+from triptych.errors import UserError
 from triptych.evaluation.measure import Batch, figures, measure, metrics_for
 from triptych.evaluation.reference import real_features, reference_features
 from triptych.generation import Generated, Request, generate
@@ -175,8 +175,20 @@ class GenerationClock:
             yield batch
 
 
-def balanced_count(held_out_labels: Tensor, classes: int) -> int:
-    """Return the most images that can be set against equally many held-out ones of the same classes."""
+def balanced_count(held_out: ImageSet, classes: int) -> int:
+    """Return the most images that can be set against equally many held-out ones of the same classes.
+
+    Raises:
+        UserError: there are none for one of the classes.
+    """
     if classes == 0:
-        return len(held_out_labels)
-    return classes * int(held_out_labels.bincount(minlength=classes).min())
+        return len(held_out)
+    counts = held_out.labels.bincount(minlength=classes)
+    if not counts.all():
+        missing = [repr(name) for name, count in zip(held_out.class_names, counts, strict=True) if not count]
+        raise UserError(
+            f"as many images as {held_out.name} has of each class",
+            f"none there is of class {', '.join(missing[:3])}" + ", ..." * (len(missing) > 3),
+            "say how many with --count: they are set beside the real images that there are",
+        )
+    return classes * int(counts.min())
