@@ -214,6 +214,23 @@ def test_a_short_program_makes_nothing_long(what):
     assert peak < 8 * 2**20
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**2000])
+def test_no_number_has_more_than_64_bits(number):
+    with pytest.raises(UserError, match="a number of more than 64 bits"):
+        load_restricted(pickle.dumps([number], 2), "here")
+
+
+@pytest.mark.parametrize("key", [2**31, -(2**31) - 1, 2**61 - 1, 2 * (2**61 - 1)])
+def test_no_key_can_be_chosen_to_have_the_hash_of_others(key):
+    with pytest.raises(UserError, match="a key is neither a string nor a number of 32 bits"):
+        load_restricted(pickle.dumps({key: 0}, 2), "here")
+
+
+def test_numbers_up_to_the_limits_are_read():
+    values = {2**31 - 1: 2**63 - 1, -(2**31): -(2**63)}
+    assert load_restricted(pickle.dumps(values, 2), "here") == values
+
+
 SEEDS = {protocol: pickle.dumps(batch(2, 0), protocol) for protocol in (2, 3, 4, 5)}
 OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 

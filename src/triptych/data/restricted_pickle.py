@@ -6,8 +6,9 @@ dictionaries. Five globals may be named, those by which numpy arrays are written
 a sign that this file answers to by itself. So nothing in a file reaches another module, numpy's included:
 an array is a view of the file's own bytes, once its shape fits them.
 
-Whatever a file holds, time and memory grow no faster than its length. Hence no long integers, no keys but
-strings and small numbers (a nested tuple can take an age to hash), and text is turned into bytes once.
+Whatever a file holds, time and memory grow no faster than its length. Hence no integers of more than 64 bits,
+no keys but strings and numbers of 32 bits (a nested tuple can take an age to hash, and larger numbers can be
+chosen to have one hash), and text is turned into bytes once.
 
 Instructions and their arguments: Python's `pickletools`; layout of arrays: `numpy.ndarray.__reduce__`.
 """
@@ -133,6 +134,8 @@ class _Machine:
     def run(self, content: bytes) -> object:
         for opcode, operand, _ in pickletools.genops(content):
             name, argument = opcode.name, cast(Any, operand)  # of a type that follows from the name
+            if name == "LONG1" and not -(2**63) <= argument < 2**63:
+                raise ValueError("it holds a number of more than 64 bits")
             if name in LITERALS:
                 self.stack.append(argument)
             elif name in ("SHORT_BINSTRING", "BINSTRING"):  # a string of Python 2, which is bytes
@@ -203,8 +206,8 @@ class _Machine:
         keys, values = items[::2], items[1::2]
         if type(self.stack[-1]) is not dict or len(keys) != len(values):
             raise ValueError("it sets items of what is no dictionary")
-        if any(type(key) not in (str, bytes, int) for key in keys):
-            raise ValueError("a key is neither string nor number")
+        if not all(map(_is_key, keys)):
+            raise ValueError("a key is neither a string nor a number of 32 bits")
         self.stack[-1].update(zip(keys, values, strict=True))
 
     def _call(self, sign: object, arguments: object) -> object:
@@ -222,6 +225,10 @@ class _Machine:
                     raise ValueError("it repeats the same text over and over")
                 return text.encode("latin-1")
         raise ValueError("it makes an array in an unknown way")
+
+
+def _is_key(value: object) -> bool:
+    return type(value) in (str, bytes) or (type(value) is int and -(2**31) <= value < 2**31)
 
 
 def _global(module: object, name: object = "") -> _Global:
