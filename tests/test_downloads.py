@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -246,6 +247,31 @@ def test_a_full_disk(server, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(downloads, "_receive", full)
     refused(published(server), "No space left on device; make room for")
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN])
+def test_a_route_that_is_lost_is_no_fault_of_the_disk(number, server, monkeypatch: pytest.MonkeyPatch):
+    read, calls = HTTPResponse.read, []
+
+    def lost(response: HTTPResponse, size: int) -> bytes:
+        calls.append(size)
+        if len(calls) == 2:
+            raise OSError(number, os.strerror(number))
+        return read(response, size)
+
+    monkeypatch.setattr(downloads, "CHUNK", 100_000)
+    monkeypatch.setattr(HTTPResponse, "read", lost)
+    file = published(server)
+    fetch(file, "")  # taken up again, as after any other fault of the network
+    assert whole(file) and server.asked == ["bytes=0-", "bytes=100000-"]
+
+
+def test_a_route_that_stays_lost_is_told(server, monkeypatch: pytest.MonkeyPatch):
+    def lost(response: HTTPResponse, size: int) -> bytes:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(HTTPResponse, "read", lost)
+    refused(published(server), "Network is unreachable; try again, put file.bin at")
 
 
 def test_a_folder_that_cannot_be_made(server, tmp_path: Path):

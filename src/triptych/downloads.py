@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib import request
 from urllib.error import HTTPError, URLError
@@ -158,10 +158,20 @@ def _receive(file: PublishedFile, part: Path, start: int) -> None:
             raise HTTPException("the server sent another range than was asked for")
         at = start if resumed else 0  # a server that knows no ranges begins anew
         with part.open("ab" if resumed else "wb") as out, _progress(file, at) as bar:
-            while at < file.size and (chunk := response.read(min(CHUNK, file.size - at))):
+            while at < file.size and (chunk := _read(response, min(CHUNK, file.size - at))):
                 out.write(chunk)
                 at += len(chunk)
                 bar.update(len(chunk))
+
+
+def _read(response: HTTPResponse, size: int) -> bytes:
+    """Return the next bytes of an answer; whatever fails here is the network's, a lost route among it."""
+    try:
+        return response.read(size)
+    except NETWORK:
+        raise
+    except OSError as error:
+        raise URLError(error) from error
 
 
 def _progress(file: PublishedFile, start: int) -> tqdm:
