@@ -1,4 +1,8 @@
+"""The cache folder: what is read is what was written, or nothing; and nothing unfinished stays."""
+
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from triptych.cache import (
     weights_digest,
     write_weights,
 )
+from triptych.errors import UserError
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
 
@@ -61,6 +66,19 @@ def test_a_folder_that_cannot_be_written_is_told_and_survived(tmp_path: Path):
         write_weights(tmp_path / "file" / "w.safetensors", WEIGHTS)
 
 
+def test_what_a_killed_writer_left_is_removed_after_a_day(tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    old, new = tmp_path / ".other.safetensors.abcd1234", tmp_path / ".w.safetensors.efgh5678"
+    for unfinished in (old, new):
+        unfinished.write_bytes(b"part")
+    yesterday = time.time() - 25 * 3600
+    for stale in (old, tmp_path / "kept.safetensors", tmp_path / ".hidden"):
+        stale.touch()
+        os.utime(stale, (yesterday, yesterday))
+    write_weights(path, WEIGHTS)
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, new.name, "kept.safetensors", ".hidden"}
+
+
 def test_the_digest_sees_values_names_types_and_shapes():
     changed = [
         {**WEIGHTS, "b": torch.tensor([1, 3])},
@@ -76,6 +94,9 @@ def test_the_digest_sees_values_names_types_and_shapes():
 def test_the_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
+    monkeypatch.setenv("TRIPTYCH_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(UserError, match="nobody of that name has a home"):
+        cache_folder()
     monkeypatch.delenv("TRIPTYCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setattr(sys, "platform", "linux")

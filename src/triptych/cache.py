@@ -1,7 +1,7 @@
-"""Trained weights in a cache folder: safetensors files that vouch for their own content.
+"""Tensors in a cache folder, of weights, features or images: safetensors files that vouch for their content.
 
-A file's metadata holds the sha256 of its tensors. A file that cannot be read, or whose tensors have
-another hash, is reported and treated as absent. Nothing is ever unpickled.
+A file's metadata hold a hash of what is in it. A file that cannot be read, or whose content has another hash,
+is reported and treated as absent. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,18 +10,37 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from triptych.errors import UserError
+
+Content = TypeVar("Content")
+
+ABANDONED = 24 * 3600.0
+"""Seconds after which an unfinished file is taken for that of a writer that was killed."""
+
 
 def cache_folder() -> Path:
-    """Return where caches live: TRIPTYCH_CACHE, else `triptych` in the platform's cache folder."""
+    """Return where caches live: TRIPTYCH_CACHE, else `triptych` in the platform's cache folder.
+
+    Raises:
+        UserError: TRIPTYCH_CACHE names a home that nobody has.
+    """
     if chosen := os.environ.get("TRIPTYCH_CACHE"):
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            found = "nobody of that name has a home"
+            raise UserError(f"TRIPTYCH_CACHE={chosen}", found, "write the folder out") from error
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "triptych"
     if sys.platform == "darwin":
@@ -39,38 +58,75 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor] | None:
-    """Return the weights in `path`, or None, with a warning, where the file is absent or damaged."""
+    """Return what `write_weights` wrote, or None, with a warning, where it is absent or damaged."""
+
+    def checked(weights: dict[str, Tensor], about: dict[str, str]) -> dict[str, Tensor]:
+        if about.get("sha256") != weights_digest(weights):
+            raise ValueError("its tensors do not have the sha256 that it names")
+        return weights
+
+    return read_tensors(path, "weights", checked)
+
+
+def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write tensors to `path` with their own sha256; see `write_tensors`."""
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
+    write_tensors(path, "weights", on_cpu, {"sha256": weights_digest(on_cpu)})
+
+
+def read_tensors(
+    path: Path, what: str, checked: Callable[[dict[str, Tensor], dict[str, str]], Content]
+) -> Content | None:
+    """Return what the file at `path` holds, or None, with a warning, where it is absent or damaged.
+
+    Args:
+        path: of a file that `write_tensors` wrote.
+        what: what it holds, in the plural, for the warning.
+        checked: makes the content of the tensors, which are maps of the file, and of the texts beside them;
+            raises ValueError, KeyError or TypeError where they are not what they should be.
+    """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            promised = (file.metadata() or {}).get("sha256")
-    except (SafetensorError, OSError) as error:
-        problem = str(error)
-    else:
-        if promised == weights_digest(weights):
-            return weights
-        problem = "its tensors do not have the sha256 that it names"
-    warnings.warn(f"cached weights {path} are damaged ({problem}): making them anew", stacklevel=2)
-    return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return checked(tensors, file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        warnings.warn(f"cached {what} {path} are damaged ({reason}): making them anew", stacklevel=3)
+        return None
 
 
-def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write `weights` to `path`, aside first and renamed once whole, so that no reader meets a part.
+def write_tensors(path: Path, what: str, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    """Write tensors and texts to `path`, aside first and renamed once whole, so that no reader meets a part.
 
-    A cache that cannot be written (a full disk, a folder without permission) is reported, not fatal.
+    A cache that cannot be written (a full disk, a folder without permission) is reported, not fatal. What
+    writers that were killed have left in the folder is removed.
+
+    Args:
+        path: of the file, which ends in `.safetensors`.
+        what: what it holds, in the plural, for the warning.
+        tensors: on the CPU.
+        about: texts to keep beside them.
     """
     aside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-        on_cpu = {name: tensor.cpu().contiguous() for name, tensor in weights.items()}
-        save_file(on_cpu, aside, {"sha256": weights_digest(on_cpu)})
+        save_file(tensors, aside, about)
         os.replace(aside, path)
     except (SafetensorError, OSError) as error:
-        warnings.warn(f"cannot cache weights in {path} ({error}): going on without", stacklevel=2)
+        warnings.warn(f"cannot cache {what} in {path} ({error}): going on without", stacklevel=3)
     finally:
         if aside is not None:
             Path(aside).unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove unfinished files that nobody has written to for long."""
+    for unfinished in folder.glob(".*.safetensors.*"):
+        with suppress(OSError):  # another process was quicker, or they are another user's
+            if time.time() - unfinished.stat().st_mtime > ABANDONED:
+                unfinished.unlink()

@@ -78,6 +78,13 @@ def test_other_content_or_another_name_is_decoded_by_itself(cache: Path):
     assert len(list(cache.iterdir())) == 3
 
 
+def test_a_long_name_in_any_script_is_cached(cache: Path):
+    for name in ("图" * 100, "é" * 100, "x" * 200):
+        source = Counted(name=name)
+        load_decoded(source)
+        assert same(load_decoded(source), make(name)) and source.decoded == [1]
+
+
 def test_the_digest_is_known_and_is_that_of_the_tensors(cache: Path):
     load_decoded(Counted())
     cached = load_decoded(Counted())
@@ -140,7 +147,7 @@ def test_damage_is_told_and_mended(damage, cache: Path):
     load_decoded(Counted())
     DAMAGES[damage](only(cache))
     source = Counted()
-    with pytest.warns(UserWarning, match=r"cached images .*set-abab.* are damaged .* decoding anew"):
+    with pytest.warns(UserWarning, match=r"cached images .*set-abab.* are damaged .* making them anew"):
         assert same(load_decoded(source), make())
     assert source.decoded == [1]
     assert same(load_decoded(source), make()) and source.decoded == [1]
@@ -157,7 +164,7 @@ def test_a_failed_writing_leaves_nothing(cache: Path, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("triptych.data.decoded.save_file", full)
+    monkeypatch.setattr("triptych.cache.save_file", full)
     with pytest.warns(UserWarning, match=r"cannot cache images .*\(No space left"):
         assert same(load_decoded(Counted()), make())
     assert list(cache.iterdir()) == []

@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
-import warnings
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from torch import Tensor
 
-from triptych.cache import cache_folder
+from triptych.cache import cache_folder, read_tensors, write_tensors
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.source import Source
 from triptych.work import Watch, unwatched
 
 LAYOUT = 1
 """Of the file, and part of its name: to be raised with any change of what is written."""
+LONGEST_NAME = 100
+"""Bytes of a data set's name that a file's name holds."""
+PARTS = ("train", "held-out")
+"""What the splits are called in a file, in the order of a `Dataset`."""
 
 
 def load_decoded(source: Source, watch: Watch = unwatched) -> Dataset:
@@ -46,7 +45,7 @@ def load_decoded(source: Source, watch: Watch = unwatched) -> Dataset:
         UserError: they have to be decoded, and cannot be.
     """
     key = source.key()
-    name = re.sub(r"[^\w.-]", "_", source.name)[:100]
+    name = re.sub(r"[^\w.-]", "_", source.name).encode()[:LONGEST_NAME].decode(errors="ignore")
     path = cache_folder() / "data" / f"{name}-{key[:32]}-v{LAYOUT}.safetensors"
     dataset = _read(path, source.name, key)
     if dataset is None:
@@ -57,36 +56,26 @@ def load_decoded(source: Source, watch: Watch = unwatched) -> Dataset:
 
 def _read(path: Path, name: str, key: str) -> Dataset | None:
     """Return the data set in `path`; None, with a warning, where it is damaged; None where there is none."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if hashlib.sha256(metadata["about"].encode()).hexdigest() != metadata["sha256"]:
-                raise ValueError("its description does not have the sha256 that it names")
-            about = json.loads(metadata["about"])
-            if (about["name"], about["key"]) != (name, key):
-                raise ValueError("it is the cache of other images")
-            splits = [
-                ImageSet(
-                    f"{name}/{split}",
-                    file.get_tensor(f"{split}.images"),
-                    file.get_tensor(f"{split}.labels"),
-                    tuple(about["class_names"]),
-                )
-                for split in ("train", "held-out")
-            ]
+
+    def checked(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Dataset:
+        if hashlib.sha256(metadata["about"].encode()).hexdigest() != metadata["sha256"]:
+            raise ValueError("its description does not have the sha256 that it names")
+        about = json.loads(metadata["about"])
+        if (about["name"], about["key"]) != (name, key):
+            raise ValueError("it is the cache of other images")
+        class_names = tuple(about["class_names"])
+        splits = [
+            ImageSet(f"{name}/{part}", tensors[f"{part}.images"], tensors[f"{part}.labels"], class_names)
+            for part in PARTS
+        ]
         if [split.digest for split in splits] != about["digests"]:
             raise ValueError("its images do not have the digests that it names")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        warnings.warn(f"cached images {path} are damaged ({reason}): decoding anew", stacklevel=3)
-        return None
-    return Dataset(name, *splits, about["preparation"])
+        return Dataset(name, *splits, about["preparation"])
+
+    return read_tensors(path, "images", checked)
 
 
 def _write(path: Path, dataset: Dataset, key: str) -> None:
-    """Write the data set aside and rename it once whole, so that no reader meets a part."""
     splits = (dataset.train, dataset.held_out)
     about = {
         "key": key,
@@ -96,18 +85,8 @@ def _write(path: Path, dataset: Dataset, key: str) -> None:
         "digests": [split.digest for split in splits],
     }
     text = json.dumps(about)
-    tensors: dict[str, torch.Tensor] = {}
-    for part, split in zip(("train", "held-out"), splits, strict=True):
+    tensors: dict[str, Tensor] = {}
+    for part, split in zip(PARTS, splits, strict=True):
         tensors |= {f"{part}.images": split.images.contiguous(), f"{part}.labels": split.labels.contiguous()}
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        save_file(tensors, aside, {"about": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
-        os.replace(aside, path)
-    except (SafetensorError, OSError) as error:
-        warnings.warn(f"cannot cache images in {path} ({error}): going on without", stacklevel=3)
-    finally:
-        if aside is not None:
-            Path(aside).unlink(missing_ok=True)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    write_tensors(path, "images", tensors, {"about": text, "sha256": sha256})
