@@ -1,22 +1,47 @@
 """What a judge is asked before any image is drawn."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from triptych.data import digits
-from triptych.data.dataset import ImageSet
+from triptych.data.dataset import Dataset, ImageSet
 from triptych.errors import UserError
-from triptych.evaluation.judge import balanced_count
+from triptych.evaluation.judge import Judge, balanced_count
+from triptych.evaluation.selection import comparable
+from triptych.generation import Request
+from triptych.metrics.extractors import EXTRACTORS, Available
+from triptych.sampling import named_sampler
 
 
 @pytest.fixture(scope="module")
-def held_out() -> ImageSet:
-    return digits.load().held_out
+def dataset() -> Dataset:
+    return digits.load()
+
+
+@pytest.fixture(scope="module")
+def held_out(dataset: Dataset) -> ImageSet:
+    return dataset.held_out
 
 
 def without(images: ImageSet, *labels: int) -> ImageSet:
     """Return the images of all other classes."""
     return images.take((~torch.isin(images.labels, torch.tensor(labels))).nonzero().flatten())
+
+
+def test_a_passport_names_the_real_images_on_both_sides(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    extractor = SimpleNamespace(name="classifier", sha256="e" * 64)
+    monkeypatch.setitem(EXTRACTORS, "classifier", Available(lambda *_, **__: extractor, lambda train: {}))
+    passports = []
+    for held_out in (dataset.held_out, without(dataset.held_out, 3)):
+        judge = Judge(replace(dataset, held_out=held_out), torch.device("cpu"))
+        request = Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2"))
+        passports.append(judge.passport(request, "epoch-00001", 1.0, "ema"))
+    assert {passport.reference_digest for passport in passports} == {dataset.train.digest}
+    assert passports[0].held_out_digest == dataset.held_out.digest
+    assert comparable(passports[0]) != comparable(passports[1])
 
 
 def test_as_many_of_each_class_as_the_rarest_has(held_out: ImageSet):

@@ -69,10 +69,13 @@ def test_metrics_that_nobody_knows_are_refused():
         best_row([row("a", speed=1.0)], "speed")
 
 
-@pytest.mark.parametrize("change", [{"count": 50}, {"reference_digest": "x"}, {"extractor_digest": "x"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"count": 50}, {"reference_digest": "x"}, {"extractor_digest": "x"}, {"held_out_digest": "x"}],
+)
 def test_rows_that_were_measured_otherwise_are_not_compared(change: dict):
     other = replace(ROWS[0], passport=replace(PASSPORT, **change))
-    with pytest.raises(UserError, match="differ in reference set, extractor, or number"):
+    with pytest.raises(UserError, match="differ in reference set, held-out images, extractor, or number"):
         best_row([*ROWS, other], "fd_classifier")
 
 

@@ -143,9 +143,12 @@ def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path
     mamba.evaluate(4000, (fid(9.0),), count=50_000)
     mamba.evaluate(4000, (fid(8.0),), reference_digest="f" * 64, reference="cifar10/train")
     mamba.evaluate(4000, (fid(7.0),), extractor_digest="e" * 64, extractor="classifier")
-    found = tables(section(write([mamba.folder], tmp_path), "1.2.3 Evaluation"))
-    assert [len(rows) for rows in found] == [4, 2, 2, 2]
-    assert [rows[0]["FID ↓"][:4] for rows in found] == ["12.0", "9.00", "8.00", "7.00"]
+    mamba.evaluate(4000, (fid(6.0),), held_out_digest="d" * 64)
+    evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
+    found = tables(evaluation)
+    assert [len(rows) for rows in found] == [4, 2, 2, 2, 2]
+    assert [rows[0]["FID ↓"][:4] for rows in found] == ["12.0", "9.00", "8.00", "7.00", "6.00"]
+    assert evaluation.count(f"Real held-out images: sha256 {'d' * 12}") == 1  # older records do not say
 
 
 def test_what_differs_between_rows_becomes_a_column(mamba, tmp_path):

@@ -96,6 +96,7 @@ class Judge:
             versions=versions(),
             device=describe_device(self.device),
             precision=precision,
+            held_out_digest=self.dataset.held_out.digest,
         )
 
     def check(self, denoiser: Denoiser, request: Request) -> None:

@@ -43,9 +43,10 @@ class Agreement:
     checkpoints: int
 
 
-def comparable(passport: Passport) -> tuple[str, str, int]:
-    """Return what two rows must share to stand in one column: reference, extractor, number of images."""
-    return passport.reference_digest, passport.extractor_digest, passport.count
+def comparable(passport: Passport) -> tuple[str, str, str, int]:
+    """Return what two rows must share to stand in one column: real images, extractor, number of images."""
+    p = passport
+    return p.reference_digest, p.held_out_digest, p.extractor_digest, p.count
 
 
 def figure_of(row: Evaluated, metric: str) -> Figure | None:
@@ -138,7 +139,7 @@ def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, F
     if len({comparable(row.passport) for row, _, _ in found}) > 1:
         raise UserError(
             f"compare rows by {metric}",
-            "they differ in reference set, extractor, or number of images",
+            "they differ in reference set, held-out images, extractor, or number of images",
             "compare rows that were measured alike",
         )
     return found

@@ -62,6 +62,8 @@ class Passport:
     device: Device
     precision: str = "float32"
     """Of the network that drew the images."""
+    held_out_digest: str = ""
+    """Of the real images beside the generated ones; empty in records of older versions."""
 
 
 @dataclass(frozen=True)

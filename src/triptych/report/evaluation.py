@@ -167,10 +167,12 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     sizes = words("comma").join(distinct(numbers.count(row.event.data.batch_size) for row in rows))
     reference, extractor = passport.reference_digest[:DIGEST], passport.extractor_digest[:DIGEST]
     size = numbers.count(passport.reference_count)
+    beside = [words("held_out_set", digest=passport.held_out_digest[:DIGEST])]
     return Items(
         (
             words("sampling_hardware", device=used),
             words("reference", name=passport.reference, count=size, digest=reference),
+            *(beside if passport.held_out_digest else ()),
             words("extractor", name=passport.extractor, digest=extractor),
             words("measured", count=numbers.count(passport.count)),
             words("batch_size", size=sizes),

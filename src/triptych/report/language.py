@@ -145,6 +145,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Reference: {name}, {count} images (sha256 {digest})",
         "参考集：{name}，{count} 张（sha256 {digest}）",
     ),
+    "held_out_set": ("Real held-out images: sha256 {digest}", "真实图片（留出集）：sha256 {digest}"),
     "extractor": ("Features: {name} (sha256 {digest})", "特征网络：{name}（sha256 {digest}）"),
     "measured": ("Images measured per row: {count}", "每行评估图片数：{count} 张"),
     "batch_size": ("Batch size: {size}", "Batch size：{size}"),
@@ -163,8 +164,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "no": ("no", "否"),
     "seed": ("Seed", "种子"),
     "other_measurement": (
-        "Measured against another reference, extractor or number of images: not comparable with the above.",
-        "参考集、特征网络或图片数不同，不可与上表比较。",
+        "Measured against other real images, with another extractor or number of images: not comparable "
+        "with the above.",
+        "参考集、留出集、特征网络或图片数不同，不可与上表比较。",
     ),
     "spread_meaning": ("± is the standard error of the figure.", "± 为该数值的标准误差。"),
     "split_meaning": ("(±) is the standard deviation over splits.", "(±) 为各分组间的标准差。"),

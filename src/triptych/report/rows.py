@@ -39,7 +39,8 @@ class Row:
     def comparable(self) -> tuple:
         """What rows of one table share."""
         p = self.passport
-        return p.reference_digest, p.reference, p.reference_count, p.extractor_digest, p.extractor, p.count
+        reference = (p.reference_digest, p.reference, p.reference_count, p.held_out_digest)
+        return *reference, p.extractor_digest, p.extractor, p.count
 
 
 def rows_of(run: Run, model: str) -> list[Row]:
