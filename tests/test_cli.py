@@ -186,3 +186,18 @@ def test_a_run_that_is_being_written_is_locked(trained, capsys):
         assert f"process {process.pid}" in line
         process.stdin.close()
         process.wait()
+
+
+def test_a_device_that_runs_out_of_memory_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    import torch
+
+    from triptych.training import loop
+
+    def exhausted(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(loop, "batch_loss", exhausted)
+    assert train(tmp_path) == 2
+    assert [line.partition(";")[0] for line in lines(capsys)] == [
+        "triptych: out of memory on the device: CUDA out of memory"
+    ]

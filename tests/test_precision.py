@@ -14,8 +14,7 @@ from triptych.experiment import load_experiment
 from triptych.precision import best_precision, select_precision
 from triptych.record.events import Progress, Resumed, Sampled, Started
 from triptych.record.record import Record
-from triptych.training.config import TrainingConfig
-from triptych.training.state import TrainState
+from triptych.training import loop
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -105,17 +104,34 @@ def test_fp16_resumes_with_its_loss_scale(tmp_path):
     assert parts.state["scaler"] == whole.state["scaler"] != {}
 
 
-def test_a_step_that_overflows_fp16_changes_no_weight_and_lowers_the_scale():
-    network = load_experiment("digits-unet", TINY).build(1, 8, 10).backbone
-    state = TrainState.fresh(network, TrainingConfig(), "fp16")
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    scale = state.scaler.get_scale()
-    state.scaler.scale(sum(parameter.sum() for parameter in network.parameters()) * 1e38).backward()
-    state.scaler.unscale_(state.optimizer)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert state.scaler.get_scale() < scale
+@pytest.mark.parametrize("size", [1e36, float("inf"), float("nan")])
+def test_a_step_that_overflows_fp16_changes_no_weight_and_spoils_no_mean(tmp_path, monkeypatch, size):
+    """One step of several overflows: in the gradient alone, or in the loss itself."""
+    honest, before = loop.batch_loss, []
+
+    def overflowing(denoiser, *args, step, **kwargs):
+        if step == 1:
+            before.extend(parameter.clone() for parameter in denoiser.parameters())
+            return size * next(denoiser.parameters()).square().sum()
+        if step == 2:
+            assert all(map(torch.equal, before, denoiser.parameters()))
+        return honest(denoiser, *args, step=step, **kwargs)
+
+    monkeypatch.setattr(loop, "batch_loss", overflowing)
+    assert train(tmp_path, "--precision", "fp16", "--force-precision", "True") == 0
+    assert before
+    means = [event.data for event in Record.of_run(tmp_path / "tiny").history().of_kind(Progress)]
+    assert all(0 < mean.loss < 2 and 0 < mean.gradient_norm < 100 for mean in means)
+    assert read(tmp_path / "tiny" / FOLDER / "epoch-00002").state["scaler"]["scale"] < 65536
+
+
+def test_fp16_that_never_finds_its_scale_is_a_divergence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "MOST_OVERFLOWS", 3)
+    monkeypatch.setattr(
+        loop, "batch_loss", lambda denoiser, *a, **k: next(denoiser.parameters()).sum() * float("inf")
+    )
+    assert train(tmp_path, "--precision", "fp16", "--force-precision", "True") == 2
+    assert "no longer finite" in capsys.readouterr().err
 
 
 def test_a_change_of_precision_is_recorded_when_a_run_goes_on(tmp_path):

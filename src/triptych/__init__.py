@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(folder: Path | str) -> Run:
+def load(folder: Path | str, data_path: str = "") -> Run:
     """Open the folder of a run that `triptych train` or `triptych import` made.
+
+    Args:
+        folder: path of the run.
+        data_path: where its images lie now; empty: where its configuration says. Only `evaluate` reads them.
 
     Raises:
         triptych.errors.UserError: it is no run.
     """
     from triptych.runs import Run
 
-    return Run(folder)
+    return Run(folder, data_path)

@@ -35,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which must not be loaded to name it
+            raise
+        reason = str(error).partition(". ")[0]
+        remedy = "use a smaller --batch-size or --training.batch-size, or --device cpu"
+        print(f"triptych: out of memory on the device: {reason}; {remedy}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("triptych: interrupted", file=sys.stderr)
         return 130

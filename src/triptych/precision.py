@@ -26,7 +26,9 @@ def best_precision(device: torch.device) -> str:
     return "bf16" if major >= 8 else "fp16" if major == 7 else "float32"
 
 
-def select_precision(name: str, device: torch.device, *, force: bool = False) -> str:
+def select_precision(
+    name: str, device: torch.device, *, force: bool = False, remedy: str = "leave it at auto"
+) -> str:
     """Return the precision called `name`, one of `DTYPES`; `auto` is the device's best.
 
     float32 is always granted, and half precision where the device gains by it.
@@ -35,6 +37,7 @@ def select_precision(name: str, device: torch.device, *, force: bool = False) ->
         name: `auto`, `float32`, `bf16` or `fp16`.
         device: that computes.
         force: grant anything.
+        remedy: what the user can do, for messages.
 
     Raises:
         UserError: the device would lose by it.
@@ -48,7 +51,5 @@ def select_precision(name: str, device: torch.device, *, force: bool = False) ->
             "cpu": "a processor computes it up to a hundred times slower than float32",
             "mps": "it was never tried on this device",
         }.get(device.type, f"this GPU gains nothing by it: {best} is what suits it")
-        raise UserError(
-            f"--precision {name} on {device.type}", found, "leave it at auto, or add --force-precision"
-        )
+        raise UserError(f"--precision {name} on {device.type}", found, remedy)
     return name

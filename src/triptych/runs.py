@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
 from triptych.precision import Precision, select_precision
 from triptych.recipe_files import as_tokens, parse_recipe
-from triptych.record.events import Evaluated
+from triptych.record.events import DataSummary, Evaluated
 from triptych.record.record import Record
 from triptych.sampling import SamplerConfig, named_sampler
 
@@ -59,18 +59,41 @@ class Model:
         return next(self.denoiser.parameters()).device
 
 
+def refuse_other_images(dataset: Dataset, trained_on: DataSummary, asked: str) -> None:
+    """Raise `UserError` where `dataset` is not what a run was trained on; where it lies does not matter.
+
+    What the record does not hold is not compared: of an imported model nobody knows the images.
+    """
+    if not trained_on.digest:
+        return
+    expected = {"training": trained_on.digest, "held-out": trained_on.held_out_digest}
+    for split, images in (("training", dataset.train), ("held-out", dataset.held_out)):
+        if expected[split] not in ("", images.digest):
+            digests = f"{images.digest[:12]}, those of the run {expected[split][:12]}"
+            found = f"its {split} images have sha256 {digests}"
+            break
+    else:
+        if dataset.class_names == trained_on.class_names:
+            return
+        found = f"its classes were called {', '.join(trained_on.class_names)}"
+    remedy = f"say with --data.path where {trained_on.name} lies, or start another run with --name"
+    raise UserError(f"{asked} on {dataset.name} ({len(dataset.train):,} images)", found, remedy)
+
+
 class Run:
     """A folder that `triptych train` or `triptych import` made.
 
     Args:
         folder: path of the run.
+        data_path: where its images lie now; empty: where its configuration says.
 
     Raises:
         UserError: it is no run.
     """
 
-    def __init__(self, folder: Path | str):
+    def __init__(self, folder: Path | str, data_path: str = ""):
         self.folder = Path(folder)
+        self.data_path = data_path
         self.record = Record.of_run(self.folder)
 
     @cached_property
@@ -86,8 +109,10 @@ class Run:
         Raises:
             UserError: they are not to be had, or not of the model's kind.
         """
-        dataset = self.experiment.data.load()
+        data = self.experiment.data
+        dataset = (replace(data, path=self.data_path) if self.data_path else data).load()
         needed = self.record.history().origin.data
+        refuse_other_images(dataset, needed, f"measure {self.folder}")
         found, wanted = (
             (images.channels, images.image_size, *[len(images.class_names)] * self.experiment.conditional)
             for images in (dataset, needed)

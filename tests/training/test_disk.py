@@ -2,6 +2,7 @@
 
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,7 @@ from triptych.experiment import load_experiment
 from triptych.record.record import Record
 from triptych.runs import Run
 from triptych.training.clock import Clock
-from triptych.training.disk import disk_need, size
-from triptych.training.state import TrainState
+from triptych.training.disk import DiskNeed, check_disk, disk_need, size
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_checkpoints_take_what_was_said(tmp_path, extra, kept):
     assert train(tmp_path, *extra) == 0
     run = Run(tmp_path / "tiny")
     experiment, dataset = run.experiment, run.dataset
-    state = TrainState.fresh(experiment.build_for(dataset).backbone, experiment.training)
-    need = disk_need(Clock(experiment.training, len(dataset.train)), state)
+    network = experiment.build_for(dataset).backbone
+    need = disk_need(Clock(experiment.training, len(dataset.train)), network)
     checkpoints = list((tmp_path / "tiny" / FOLDER).glob("epoch-*"))
     assert len(checkpoints) == need.full_count + need.averaged_count == kept
     tensors = [path for folder in checkpoints for path in folder.glob("*.safetensors")]
@@ -43,22 +43,43 @@ def test_the_full_size_recipe_says_the_disk_of_its_sixty_checkpoints():
     experiment = load_experiment("cifar10-unet-cfg")
     with torch.device("meta"):
         network = experiment.backbone.build(3, 32, 10)
-    state = TrainState(network, network, torch.optim.AdamW(network.parameters()), torch.amp.GradScaler("cpu"))
-    need = disk_need(Clock(experiment.training, 50_000), state)
+    need = disk_need(Clock(experiment.training, 50_000), network)
     parameters = 35_746_307 + 11 * 512
     assert (need.full, need.full_count) == (16 * parameters, 2)
     assert (need.averaged, need.averaged_count) == (4 * parameters, 58)
     assert str(need) == "checkpoints will take up to 9.4 GB of disk: 2 of 572 MB and 58 of 143 MB"
 
 
-def test_a_run_that_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path, monkeypatch, capsys):
+def free(monkeypatch, count: int) -> None:
+    """Let the disk have `count` bytes left."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - count, count))
+
+
+def test_a_disk_that_cannot_hold_what_a_resume_needs_is_refused_before_any_folder(
+    tmp_path, monkeypatch, capsys
+):
+    free(monkeypatch, 1000)
     assert train(tmp_path) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "checkpoints will take" in told
-    assert not (tmp_path / "tiny" / "record.jsonl").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_will_run_full_is_told_of_and_trained_on(monkeypatch):
+    need = DiskNeed(full=400, full_count=2, averaged=100, averaged_count=50)
+    free(monkeypatch, need.full * 3)
+    assert "only 0.1 MB are free" in check_disk(need, Path("absent"))
+    free(monkeypatch, need.peak)
+    assert check_disk(need, Path("absent")) == str(need)
+
+
+def test_a_run_without_end_is_counted_without_going_through_its_epochs():
+    endless = ("--training.epochs", "1000000000", "--training.checkpoint-every", "1")
+    config = load_experiment("digits-unet", [*TINY, *endless, "--training.keep-full", "3"])
+    need = disk_need(Clock(config.training, 1442), config.build(1, 8, 10).backbone)
+    assert (need.full_count, need.averaged_count) == (3, 10**9 - 3)
 
 
 def test_the_disk_is_told_at_the_start(tmp_path, capsys):
@@ -78,8 +99,7 @@ def test_room_is_kept_for_the_best_checkpoint_which_may_be_one_that_is_kept_anyw
         "3",
     )
     config = load_experiment("digits-unet", [*TINY, *every_third])
-    state = TrainState.fresh(config.build(1, 8, 10).backbone, config.training)
-    need = disk_need(Clock(config.training, 1442), state)
+    need = disk_need(Clock(config.training, 1442), config.build(1, 8, 10).backbone)
     assert (need.full_count, need.averaged_count) == (1, 2)  # epoch 6; epoch 3 and perhaps another
 
 

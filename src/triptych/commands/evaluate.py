@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class DataPlace:
+    """The run's images."""
+
+    path: str = ""
+    """Where they lie now; by default where the run's configuration says. Other images are refused."""
+
+
+@dataclass(frozen=True)
 class EvaluateOptions:
     """Measure images of a run against real ones: one row for every combination of what is listed.
 
@@ -50,6 +58,7 @@ class EvaluateOptions:
     """Where to compute; by default the recipe's."""
     precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
     """Of the network; by default what suits the device."""
+    data: DataPlace = field(default_factory=DataPlace)
     again: bool = False
     """Measure rows anew that the record already holds."""
     force: bool = False
@@ -79,7 +88,7 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.evaluation.judge import Judge
     from triptych.runs import Run
 
-    opened = Run(options.run)
+    opened = Run(options.run, options.data.path)
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
     epochs: dict[str, float] = {}

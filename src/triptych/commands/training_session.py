@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from triptych.record.environment import describe_device, versions
 from triptych.record.events import DataSummary, Resumed, Saved, Started
 from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
-from triptych.runs import CONFIG, Run
-from triptych.training.disk import DiskNeed, disk_need, size
+from triptych.runs import CONFIG, Run, refuse_other_images
+from triptych.training.clock import Clock
+from triptych.training.disk import check_disk, disk_need
 from triptych.training.loop import Training, folder_size
 from triptych.training.previews import preview_request
 from triptych.training.resume import restore_newest
@@ -47,7 +47,10 @@ class Ready:
     def of(cls, experiment: ExperimentConfig) -> Ready:
         """Prepare an experiment; raises UserError where it cannot be trained as it stands."""
         device = select_device(experiment.device)
-        precision = select_precision(experiment.precision, device, force=experiment.force_precision)
+        remedy = "leave it at auto, or add --force-precision True"
+        precision = select_precision(
+            experiment.precision, device, force=experiment.force_precision, remedy=remedy
+        )
         dataset = experiment.data.load()
         if experiment.conditional and len(dataset.class_names) < 2:
             raise UserError(
@@ -81,6 +84,8 @@ def train_run(
     folder = runs / experiment.name
     refuse_imported(folder)
     ready = Ready.of(experiment)
+    clock = Clock(experiment.training, len(ready.dataset.train))
+    disk = check_disk(disk_need(clock, ready.denoiser.backbone), folder)
     with lock(folder), StopRequest(deadline) as stop:
         console = TrainingConsole(experiment.name, quiet=quiet)
         training = open_training(folder, ready, console)
@@ -88,6 +93,7 @@ def train_run(
         if training is None:
             console.say(f"{folder} is trained to its end; more --training.epochs would go on from there")
         else:
+            console.say(disk)
             with console.bar(training):
                 stopped = training.run(stop)
             console.closing(folder, stopped, training.state.step)
@@ -135,7 +141,7 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     record = Record(folder / FILE_NAME)
     history = record.history()
     if history.events:
-        refuse_other_images(history, ready.dataset, folder)
+        refuse_other_images(ready.dataset, history.started.data, f"train {folder}")
     point = restore_newest(folder, state)
     state.attempt = history.attempt + 1
     training = Training(
@@ -152,12 +158,9 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     )
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
-    need = disk_need(training.clock, state)
-    refuse_too_small_disk(folder, need)
     training.listeners.append(console.hear)
     if tensorboard_installed():
         training.listeners.append(TensorBoard(folder / "tensorboard", state.step))
-    console.say(str(need))
     # A configuration that differs from the record's last word would lose the change if training died
     # between the two; so the first start writes the file first, and a resume the event.
     if history.events:
@@ -172,30 +175,6 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
         write_config(folder, experiment)
         training.emit(started(ready, training))
     return training
-
-
-def refuse_other_images(history: History, dataset: Dataset, folder: Path) -> None:
-    """Raise `UserError` where `dataset` is not what the run was trained on; where it lies does not matter."""
-    before = history.started.data
-    if dataset.train.digest != before.digest:
-        now = f"{dataset.name} ({len(dataset.train):,} images, sha256 {dataset.train.digest[:12]})"
-        raise UserError(
-            f"train {folder} on {now}",
-            f"it was trained on {before.name} ({before.train_images:,} images, sha256 {before.digest[:12]})",
-            "give it those images with --data.path, or start another run with --name",
-        )
-
-
-def refuse_too_small_disk(folder: Path, need: DiskNeed) -> None:
-    """Raise `UserError` where the checkpoints still to come will not fit."""
-    present = sum(path.stat().st_size for path in (folder / FOLDER).glob("*/*"))
-    free = shutil.disk_usage(folder).free
-    if need.peak - present > free:
-        raise UserError(
-            f"train {folder}, whose {need}",
-            f"{size(free)} are free",
-            "free some, or set a larger --training.checkpoint-every or --training.keep-every",
-        )
 
 
 def note_unrecorded(training: Training, history: History, checkpoint: str) -> None:
@@ -219,6 +198,7 @@ def started(ready: Ready, training: Training) -> Started:
         held_out_images=len(dataset.held_out),
         class_names=dataset.class_names,
         preparation=dataset.preparation,
+        held_out_digest=dataset.held_out.digest,
     )
     return Started(
         name=experiment.name,

@@ -33,6 +33,8 @@ class DataSummary:
     class_names: tuple[str, ...]
     preparation: str = ""
     """What was done to the pixels of the files; empty: nothing."""
+    held_out_digest: str = ""
+    """sha256 of the held-out images and labels; empty in records of older versions."""
 
 
 @dataclass(frozen=True)

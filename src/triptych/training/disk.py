@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
-from torch import Tensor
+from torch import nn
 
+from triptych.checkpoints.find import FOLDER
+from triptych.errors import UserError
 from triptych.training.clock import Clock
-from triptych.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -42,24 +46,45 @@ class DiskNeed:
         return f"checkpoints will take up to {size(self.total)} of disk: {newest}{older}"
 
 
-def disk_need(clock: Clock, state: TrainState) -> DiskNeed:
-    """Return what the checkpoints of a run, of whose network `state` is, will take.
+def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
+    """Return what the checkpoints of a run that trains `network` will take.
 
     Stops in between add nothing: what they save is removed when newer checkpoints are safe.
     """
-    averaged = _bytes(state.ema.state_dict())
-    full = averaged + 3 * _bytes(state.network.state_dict())  # AdamW keeps two averages of each weight
+    averaged = sum(tensor.nbytes for tensor in network.state_dict().values())
     config = clock.config
-    last = clock.whole_epochs(clock.total_steps)
-    due = [*range(config.checkpoint_every, last + 1, config.checkpoint_every)]
-    if not clock.ends_epoch(clock.total_steps) or last not in due:
-        due.append(last)
-    newest, older = due[-config.keep_full :], due[: -config.keep_full]
-    kept = len(older)
+    every, last = config.checkpoint_every, clock.whole_epochs(clock.total_steps)
+    ends_between = (
+        not clock.ends_epoch(clock.total_steps) or last % every > 0
+    )  # the last step is always saved
+    count = last // every + ends_between
+    newest = min(count, config.keep_full)
+    older = kept = count - newest
     if config.keep_every is not None:
-        kept = sum(epoch % config.keep_every == 0 for epoch in older)
-        kept = min(kept + 1, len(older))  # the one with the lowest held-out error stays, if not among them
-    return DiskNeed(full, len(newest), averaged, kept)
+        kept = every * older // math.lcm(every, config.keep_every)
+        kept = min(kept + 1, older)  # the one with the lowest held-out error stays, if not among them
+    # A whole one holds the average, the weights, and AdamW's two averages of each weight.
+    return DiskNeed(4 * averaged, newest, averaged, kept)
+
+
+def check_disk(need: DiskNeed, folder: Path) -> str:
+    """Return what to tell of the disk before the run in `folder`, if it is there yet, goes on.
+
+    Raises:
+        UserError: the disk cannot even hold what a resume needs.
+    """
+    present = sum(path.stat().st_size for path in (folder / FOLDER).glob("epoch-*/*"))
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    room = present + shutil.disk_usage(place).free
+    if room < min(need.full * (need.full_count + 1), need.peak):
+        raise UserError(
+            f"train {folder}, whose {need}",
+            f"{size(room)} are free for them",
+            "free some, or choose another --runs",
+        )
+    if room < need.peak:
+        return f"{need}; only {size(room)} are free for them, and training will stop when these are used up"
+    return str(need)
 
 
 def size(count: int) -> str:
@@ -69,7 +94,3 @@ def size(count: int) -> str:
         if count >= 999.5e6
         else f"{max(count, 1e5) / 1e6:.{0 if count >= 1e7 else 1}f} MB"
     )
-
-
-def _bytes(tensors: dict[str, Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors.values())

@@ -32,6 +32,9 @@ from triptych.training.stopwatch import Stopwatch
 
 Listener = Callable[[Event], None]
 
+MOST_OVERFLOWS = 100
+"""Steps without a finite one among them after which fp16 is not merely looking for its scale."""
+
 
 @dataclass
 class Training:
@@ -74,7 +77,8 @@ class Training:
         # Loss and gradient norm are summed on the device: reading each would stall it in every step.
         precise = torch.float32 if self.device.type == "mps" else torch.float64
         running = self.state.running
-        self._sums = torch.tensor([running.loss, running.gradient_norm], dtype=precise, device=self.device)
+        sums = [running.loss, running.gradient_norm, running.finite]
+        self._sums = torch.tensor(sums, dtype=precise, device=self.device)
         self._measured_at = (self.state.step, 0.0)
 
     def run(self, stop: StopRequest) -> str | None:
@@ -119,9 +123,10 @@ class Training:
         seen = state.step * config.batch_size
         decay = ema_decay(seen, config.batch_size, config.ema_half_life, config.ema_warmup)
         update_ema(state.ema, state.network, decay)
+        found = torch.stack([loss.detach(), norm, torch.ones_like(norm)])
         if state.scaler.is_enabled():  # where fp16 overflowed the step was left out, as is normal
-            norm = torch.where(norm.isfinite(), norm, 0.0)
-        self._sums += torch.stack([loss.detach(), norm]).to(self._sums.dtype)
+            found = torch.where(found.isfinite().all(), found, 0.0)
+        self._sums += found.to(self._sums.dtype)
         state.running.steps += 1
 
     def _after_step(self) -> bool:
@@ -146,14 +151,16 @@ class Training:
     def _report_progress(self) -> None:
         synchronize(self.device)
         running = self._read_running()
+        if running.finite == 0:  # fp16 is still looking for its scale
+            return
         step, seconds = self._measured_at
         self._measured_at = (self.state.step, self.stopwatch.training)
         images = (self.state.step - step) * self.config.batch_size
         self.emit(
             Progress(
                 epoch=self.clock.epoch(self.state.step),
-                loss=running.loss / running.steps,
-                gradient_norm=running.gradient_norm / running.steps,
+                loss=running.loss / running.finite,
+                gradient_norm=running.gradient_norm / running.finite,
                 learning_rate=self.clock.learning_rate(self.state.step - 1),
                 images_per_second=images / max(self._measured_at[1] - seconds, 1e-9),
             )
@@ -163,11 +170,13 @@ class Training:
 
     def _read_running(self) -> Running:
         """Bring the sums of loss and gradient norm to the host; stop where they are not finite."""
-        loss, gradient_norm = self._sums.tolist()
-        if not math.isfinite(loss + gradient_norm):
+        running = self.state.running
+        loss, gradient_norm, finite = self._sums.tolist()
+        overflowing = finite == 0 and running.steps >= MOST_OVERFLOWS
+        if overflowing or not math.isfinite(loss + gradient_norm):
             raise self._diverged("the loss or its gradient is no longer finite")
-        self.state.running.loss, self.state.running.gradient_norm = loss, gradient_norm
-        return self.state.running
+        running.loss, running.gradient_norm, running.finite = loss, gradient_norm, int(finite)
+        return running
 
     def _preview(self) -> None:
         epoch = self.clock.epoch(self.state.step)

@@ -29,6 +29,8 @@ class Running:
     loss: float = 0.0
     gradient_norm: float = 0.0
     steps: int = 0
+    finite: int = 0
+    """Steps that the sums are of: those left out because fp16 overflowed are not."""
 
 
 @dataclass
@@ -102,7 +104,7 @@ class TrainState:
         state = contents.state
         self.step, self.attempt, self.salt = state["step"], state["attempt"], state["salt"]
         self.best = [Best(**best) for best in state["best"]]
-        self.running = Running(**state["running"])
+        self.running = Running(**({"finite": state["running"]["steps"]} | state["running"]))
         if saved := state.get("scaler"):  # empty where the precision was another
             self.scaler.load_state_dict(saved)
         self.threads = state["threads"]
