@@ -125,7 +125,14 @@ class RunWriter:
         return Times(total * 0.9, total * 0.02, total * 0.05, total * 0.01, total)
 
     def sample(
-        self, epoch: int, sampler: str, took: float, *, gif: bool = False, guidance: float = 3.0
+        self,
+        epoch: int,
+        sampler: str,
+        took: float,
+        *,
+        gif: bool = False,
+        guidance: float = 3.0,
+        precision: str = "float32",
     ) -> None:
         """Draw eight images per class, or 1,024 of an unconditional run."""
         name = f"samples/epoch-{epoch:05d} {sampler.replace(':', '-')}"
@@ -145,6 +152,7 @@ class RunWriter:
                 network_calls=50,
                 took=took,
                 device=ONE_V100,
+                precision=precision,
             ),
             epoch,
         )

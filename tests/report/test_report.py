@@ -161,6 +161,37 @@ def test_what_differs_between_rows_becomes_a_column(mamba, tmp_path):
     assert (row["Seed"], row["torch"], row["Hardware"]) == ("1", "2.11.0", "H200")
 
 
+def test_rows_of_another_precision_stand_beside_one_another(mamba, tmp_path):
+    evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
+    assert "Precision of the network: float32\n" in evaluation
+    assert "Precision" not in tables(evaluation)[0][0]
+    mamba.evaluate(4000, (fid(13.2),), precision="bf16")
+    mamba.evaluate(3350, (fid(10.0),), precision="bf16", guidance=9.0)
+    evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
+    read = {
+        (row["Precision"], row["FID ↓"][:5]) for row in tables(evaluation)[0] if row["Sampling CFG"] == "3"
+    }
+    assert read >= {("float32", "13.13"), ("bf16", "13.20")}
+    assert "Precision of the network: float32, bf16\n" in evaluation
+
+
+def test_checkpoints_are_not_set_against_one_another_across_precisions(tmp_path):
+    run = RunWriter(tmp_path / "run")
+    run.train(range(50, 4001, 50))
+    run.evaluate(3350, (fid(12.0),))
+    run.evaluate(4000, (fid(10.0),), precision="bf16")
+    assert "lowest MSE is not the best" not in write([run.folder], tmp_path)
+
+
+def test_pictures_of_another_precision_are_told_apart(mamba, tmp_path):
+    sampling = section(write([mamba.folder], tmp_path), "1.2.2 Sampling")
+    assert "Precision of the network: float32\n" in sampling
+    assert "Precision" not in tables(sampling)[0][0]
+    mamba.sample(4000, "ddim:100", 50.0, precision="bf16")
+    rows = tables(section(write([mamba.folder], tmp_path), "1.2.2 Sampling"))[0]
+    assert {(row["Steps"], row["Precision"]) for row in rows} >= {("50", "float32"), ("100", "bf16")}
+
+
 def test_an_evaluation_made_again_replaces_the_first(mamba, tmp_path):
     mamba.evaluate(4000, (fid(13.0),))
     text = write([mamba.folder], tmp_path)

@@ -118,6 +118,7 @@ def _description(row: Row, rows: Sequence[Row], across_models: bool, words: Lang
     optional = {
         words("clip"): lambda p: words("yes") if p.clip else words("no"),
         words("seed"): lambda p: str(p.seed),
+        words("precision"): lambda p: p.precision,
         words("hardware"): lambda p: device(p.device, words),
         **{
             key: lambda p, key=key: numbers.version(key, p.versions.get(key, NONE))
@@ -164,6 +165,7 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     """Return what all rows of a table share."""
     passport = rows[0].passport
     used = words("comma").join(distinct(device(row.passport.device, words) for row in rows))
+    precision = words("comma").join(distinct(row.passport.precision for row in rows))
     sizes = words("comma").join(distinct(numbers.count(row.event.data.batch_size) for row in rows))
     reference, extractor = passport.reference_digest[:DIGEST], passport.extractor_digest[:DIGEST]
     size = numbers.count(passport.reference_count)
@@ -171,6 +173,7 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     return Items(
         (
             words("sampling_hardware", device=used),
+            words("sampling_precision", precision=precision),
             words("reference", name=passport.reference, count=size, digest=reference),
             *(beside if passport.held_out_digest else ()),
             words("extractor", name=passport.extractor, digest=extractor),

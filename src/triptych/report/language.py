@@ -116,6 +116,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "images_like": ("like {data}, {size}×{size}", "同 {data}，{size}×{size}"),
     # sampling
     "sampling_hardware": ("Hardware: {device}", "硬件：{device}"),
+    "sampling_precision": ("Precision of the network: {precision}", "网络数值精度：{precision}"),
     "no_samples": ("Nothing has been sampled from this run yet.", "尚未对该实验采样。"),
     "checkpoint": ("Checkpoint", "存档"),
     "method": ("Method", "方法"),

@@ -32,8 +32,8 @@ class Row:
     @property
     def how(self) -> tuple:
         """All that was chosen about the row except the checkpoint."""
-        passport = self.passport
-        return passport.weights, passport.sampler, passport.guidance, passport.clip, passport.seed
+        p = self.passport
+        return p.weights, p.sampler, p.guidance, p.clip, p.seed, p.precision
 
     @property
     def comparable(self) -> tuple:

@@ -45,6 +45,9 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
     columns = ["checkpoint", "method", "sampling_cfg", "steps", "images", "time"]
     if not conditional:
         columns.remove("sampling_cfg")
+    precisions = distinct(event.data.precision for event in drawn)
+    if len(precisions) > 1:
+        columns.append("precision")
     rows = []
     for event in drawn:
         sampled = event.data
@@ -56,11 +59,17 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
             "steps": steps or "–",
             "images": _images(run, sampled, words),
             "time": numbers.duration(sampled.took),
+            "precision": sampled.precision,
         }
         rows.append(tuple(row[column] for column in columns))
     used = distinct(device(event.data.device, words) for event in drawn)
     return [
-        Items((words("sampling_hardware", device=words("comma").join(used)),)),
+        Items(
+            (
+                words("sampling_hardware", device=words("comma").join(used)),
+                words("sampling_precision", precision=words("comma").join(precisions)),
+            )
+        ),
         Table(tuple(words(column) for column in columns), tuple(rows)),
     ]
 
