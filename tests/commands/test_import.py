@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import warnings
 import zipfile
 
 import pytest
@@ -54,7 +55,7 @@ def edit(path, **fields):
 
 def test_an_imported_run_is_sampled_evaluated_and_reported(theirs, tmp_path, capsys):
     runs = tmp_path / "runs"
-    assert say("import", theirs, "--runs", runs, "--json") == 0
+    assert say("import", theirs, "--runs", runs, "--data.name", "digits", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     run = runs / "theirs"
     assert told["run"] == str(run)
@@ -130,9 +131,12 @@ def test_a_null_class_has_to_be_known(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("size", "classes", "options", "name", "names"),
     [
-        (32, 10, (), "cifar10", ("airplane", "truck", 10)),
-        (32, 0, (), "cifar10", ("airplane", "truck", 10)),
-        (32, 7, (), "cifar10", ("0", "6", 7)),
+        (32, 10, ("--data.name", "cifar10"), "cifar10", ("airplane", "truck", 10)),
+        (32, 0, ("--data.name", "cifar10"), "cifar10", ("airplane", "truck", 10)),
+        (32, 7, ("--data.name", "cifar10"), "cifar10", ("0", "6", 7)),
+        (32, 10, (), "cifar10", ("0", "9", 10)),
+        (32, 10, ("--data.path", "svhn"), "cifar10", ("0", "9", 10)),
+        (32, 0, (), "cifar10", ("0", "0", 1)),
         (32, 10, ("--data.name", "svhn"), "svhn", ("0", "9", 10)),
         (16, 0, (), "unknown", ("0", "0", 1)),
     ],
@@ -144,6 +148,32 @@ def test_what_the_images_are_taken_for(size, classes, options, name, names, tmp_
     run = Run(tmp_path / "ours")
     assert run.experiment.data.name == name
     assert (run.class_names[0], run.class_names[-1], len(run.class_names)) == names
+
+
+@pytest.mark.parametrize(
+    ("options", "guessed"),
+    [((), True), (("--data.name", "digits"), False), (("--data.path", "mine"), False)],
+)
+def test_a_guess_is_told_and_not_measured_in_silence(options, guessed, theirs, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert say("import", theirs, "--runs", runs, *options) == 0
+    assert ("taken for digits, by the size" in capsys.readouterr().out) == guessed
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        # Refused all the same, for too few images: the warning comes before anything is measured.
+        assert say("evaluate", runs / "theirs", "--sampler", "ddim:2", "--count", "5", "--quiet") == 2
+    warned = "measured against digits for the size of its images alone" in capsys.readouterr().err
+    assert warned == guessed
+    assert say("report", runs / "theirs", "--out", tmp_path, "--quiet") == 0
+    assert ("taken for Digits by their size alone" in (tmp_path / "EXPERIMENTS.md").read_text()) == guessed
+
+
+def test_images_of_an_unusual_size_are_not_guessed_at(tmp_path, capsys):
+    save(tmp_path / "theirs", channels=3, image_size=16)
+    assert say("import", tmp_path / "theirs", "--runs", tmp_path / "runs", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["data"], told["data_guessed"]) == ("unknown", False)
+    assert "no such data set" in the_line(capsys, "evaluate", tmp_path / "runs" / "theirs")
 
 
 def test_data_of_another_kind_are_refused_at_evaluation(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -89,6 +90,7 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.runs import Run
 
     opened = Run(options.run, options.data.path)
+    warn_of_guess(opened)
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
     epochs: dict[str, float] = {}
@@ -121,6 +123,16 @@ def run(tokens: Sequence[str]) -> int:
     else:
         say(options, *best_lines(rows))
     return 0
+
+
+def warn_of_guess(opened: Run) -> None:
+    """Warn where an imported model is measured against images that nobody said to be like its own."""
+    origin, data = opened.record.history().imported, opened.experiment.data
+    said = data.path or opened.data_path
+    if origin and origin.data_guessed and data.name == origin.data.name and not said:
+        found = f"measured against {data.name} for the size of its images alone"
+        remedy = "say what they are: triptych import --data.name NAME"
+        warnings.warn(f"evaluate {opened.folder}: {found}; {remedy}", stacklevel=2)
 
 
 def weights_of(options: EvaluateOptions) -> Weights:

@@ -19,7 +19,7 @@ class DataOptions:
     """The images that the model draws, for its evaluation and for the names of its classes."""
 
     name: str = ""
-    """Name of the data set; by default cifar10 for 32x32 pixels in colour."""
+    """Name of the data set; by default a guess by size: cifar10 for 32x32 pixels in colour."""
     path: str = ""
     """Where its files lie, if not in its own place."""
 
@@ -56,14 +56,18 @@ def run(tokens: Sequence[str]) -> int:
     foreign = read_folder(options.folder, options.null_class)
     name = options.folder.resolve().name if options.name is None else options.name
     experiment = foreign.experiment(name, options.data.name, options.data.path)
-    folder = write_run(foreign, experiment, options.runs)
+    folder = write_run(foreign, experiment, options.runs, data_name=options.data.name)
+    guess = foreign.guessed_data(options.data.name, options.data.path)
     if options.json:
         told = {"run": str(folder), "parameters": foreign.parameters, "digest": foreign.digest}
-        json.dump(told | {"classes": foreign.classes}, sys.stdout, indent=1)
+        told |= {"classes": foreign.classes, "data": experiment.data.name, "data_guessed": bool(guess)}
+        json.dump(told, sys.stdout, indent=1)
         print()
     elif not options.quiet:
         kind = f"{foreign.classes} classes" if foreign.classes else "unconditional"
         predicts = f"{foreign.diffusion.schedule} schedule, predicts {foreign.diffusion.prediction}"
         print(folder)
         print(f"{foreign.parameters:,} parameters, {kind}, {predicts}")
+        if guess:
+            print(f"taken for {guess}, by the size of its images alone; --data.name says otherwise")
     return 0

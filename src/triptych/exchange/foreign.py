@@ -65,8 +65,12 @@ class Foreign:
         """Number of its weights."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
+    def guessed_data(self, name: str, path: str) -> str:
+        """Return the data set with images of its size where neither is said, else an empty name."""
+        return "" if name or path else USUAL_DATA.get((self.channels, self.image_size), "")
+
     def names_in(self, data: str) -> tuple[str, ...]:
-        """Return one name per class, in label order, given the name of the data set."""
+        """Return one name per class, in label order, given the name of the data set; empty: nobody said."""
         if self.class_names:
             return self.class_names
         if data == "cifar10" and self.classes in (0, len(CIFAR10)):
@@ -94,13 +98,16 @@ class Foreign:
         )
 
 
-def write_run(foreign: Foreign, experiment: ExperimentConfig[Any], runs: Path) -> Path:
+def write_run(
+    foreign: Foreign, experiment: ExperimentConfig[Any], runs: Path, *, data_name: str = ""
+) -> Path:
     """Write the run of an imported model, with one checkpoint that holds its weights, and return its folder.
 
     Args:
         foreign: the model.
         experiment: its configuration, from `Foreign.experiment`.
         runs: the folder in which runs are kept.
+        data_name: what its images are said to be; empty: nobody said, and classes are called by numbers.
 
     Raises:
         UserError: there is a run of that name, or the disk refuses; nothing is left behind.
@@ -112,7 +119,7 @@ def write_run(foreign: Foreign, experiment: ExperimentConfig[Any], runs: Path) -
             write_file(staged / CONFIG, yaml.safe_dump(experiment.fields(), sort_keys=False).encode())
             state = {"step": 0, "epoch": 0.0, "attempt": 0, "best": []}
             write(staged / FOLDER, name_of(0), Contents({"ema": foreign.tensors}, state))
-            Record(staged / FILE_NAME).append(_event(foreign, experiment), step=0, attempt=0)
+            Record(staged / FILE_NAME).append(_event(foreign, experiment, data_name), step=0, attempt=0)
     except NonFiniteWeights as error:
         found = f"{error.name} is not finite everywhere"
         raise UserError(f"import {foreign.source}", found, "restore the file from where it came") from error
@@ -124,7 +131,7 @@ def write_run(foreign: Foreign, experiment: ExperimentConfig[Any], runs: Path) -
     return folder
 
 
-def _event(foreign: Foreign, experiment: ExperimentConfig[Any]) -> Imported:
+def _event(foreign: Foreign, experiment: ExperimentConfig[Any], data_name: str) -> Imported:
     return Imported(
         name=experiment.name,
         config=experiment.fields(),
@@ -135,7 +142,7 @@ def _event(foreign: Foreign, experiment: ExperimentConfig[Any]) -> Imported:
             image_size=foreign.image_size,
             train_images=0,
             held_out_images=0,
-            class_names=foreign.names_in(experiment.data.name),
+            class_names=foreign.names_in(data_name),
         ),
         parameters=foreign.parameters,
         conditional=experiment.conditional,
@@ -143,4 +150,5 @@ def _event(foreign: Foreign, experiment: ExperimentConfig[Any]) -> Imported:
         layout=foreign.layout,
         source=foreign.source,
         digest=foreign.digest,
+        data_guessed=bool(foreign.guessed_data(data_name, experiment.data.path)),
     )

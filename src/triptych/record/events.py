@@ -128,6 +128,8 @@ class Imported:
     """The file of weights, by the folder that was given."""
     digest: str
     """The sha256 of that file."""
+    data_guessed: bool = False
+    """Whether the data set is named for the size of the images alone, and nobody said that it is theirs."""
 
 
 @dataclass(frozen=True)

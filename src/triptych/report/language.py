@@ -114,6 +114,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "imported_files": ("{layout}, {file} (sha256 {digest})", "{layout}，{file}（sha256 {digest}）"),
     "image_kind": ("Images", "图像"),
     "images_like": ("like {data}, {size}×{size}", "同 {data}，{size}×{size}"),
+    "images_guessed": (
+        "{size}×{size}, taken for {data} by their size alone",
+        "{size}×{size}，仅据尺寸视同 {data}",
+    ),
     # sampling
     "sampling_hardware": ("Hardware: {device}", "硬件：{device}"),
     "sampling_precision": ("Precision of the network: {precision}", "网络数值精度：{precision}"),

@@ -162,11 +162,12 @@ def import_table(run: Run, words: Language) -> Table:
     files = words(
         "imported_files", layout=origin.layout, file=origin.source, digest=origin.digest[: numbers.DIGEST]
     )
+    like = "images_guessed" if origin.data_guessed else "images_like"
     rows: list[tuple[str, str | None]] = [
         (words("run"), origin.name),
         (words("parameters"), numbers.millions(origin.parameters)),
         (words("imported_from"), files),
-        (words("image_kind"), words("images_like", data=run.data, size=origin.data.image_size)),
+        (words("image_kind"), words(like, data=run.data, size=origin.data.image_size)),
         (words("diffusion"), _diffusion(run)),
     ]
     told = tuple((item, value) for item, value in rows if value is not None)
