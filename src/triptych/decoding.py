@@ -165,7 +165,7 @@ def _end_after(parent: BaseProcess) -> NoReturn:
     os._exit(1)
 
 
-def _is_rescaled(image: Image.Image) -> bool:
+def _is_rescaled(image: ImageFile.ImageFile) -> bool:
     """Whether the colours of an image that is not loaded yet have another range than 0 to 255."""
     # Pillow brings both to 8 bits while it loads, and does not say so afterwards.
     return any(
