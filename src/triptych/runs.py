@@ -27,6 +27,7 @@ from triptych.recipe_files import as_tokens, parse_recipe
 from triptych.record.events import DataSummary, Evaluated
 from triptych.record.record import Record
 from triptych.sampling import SamplerConfig, named_sampler
+from triptych.work import Watch, unwatched
 
 CONFIG = "config.yaml"
 
@@ -86,14 +87,16 @@ class Run:
     Args:
         folder: path of the run.
         data_path: where its images lie now; empty: where its configuration says.
+        watch: sees how far the decoding of its images has come.
 
     Raises:
         UserError: it is no run.
     """
 
-    def __init__(self, folder: Path | str, data_path: str = ""):
+    def __init__(self, folder: Path | str, data_path: str = "", watch: Watch = unwatched):
         self.folder = Path(folder)
         self.data_path = data_path
+        self.watch = watch
         self.record = Record.of_run(self.folder)
 
     @cached_property
@@ -110,7 +113,7 @@ class Run:
             UserError: they are not to be had, or not of the model's kind.
         """
         data = self.experiment.data
-        dataset = (replace(data, path=self.data_path) if self.data_path else data).load()
+        dataset = (replace(data, path=self.data_path) if self.data_path else data).load(self.watch)
         needed = self.record.history().origin.data
         refuse_other_images(dataset, needed, f"measure {self.folder}")
         found, wanted = (

@@ -89,7 +89,8 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.evaluation.judge import Judge
     from triptych.runs import Run
 
-    opened = Run(options.run, options.data.path)
+    console = WorkConsole(partial(say, options), quiet=options.quiet)
+    opened = Run(options.run, options.data.path, console)
     warn_of_guess(opened)
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
@@ -98,7 +99,6 @@ def run(tokens: Sequence[str]) -> int:
         model = opened.model(wanted, weights_of(options), options.device, options.precision)
         epochs[model.checkpoint] = model.epoch
     requests = make_requests(opened, model, options)
-    console = WorkConsole(partial(say, options), quiet=options.quiet)
     judge = Judge(opened.dataset, model.device, force=options.force, watch=console)
     for request in requests:
         judge.check(model.denoiser, request)

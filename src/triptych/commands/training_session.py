@@ -12,6 +12,7 @@ import yaml
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
 from triptych.commands.training_console import TrainingConsole
+from triptych.commands.work_console import WorkConsole
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
 from triptych.devices import select_device
@@ -32,6 +33,7 @@ from triptych.training.resume import restore_newest
 from triptych.training.state import TrainState
 from triptych.training.stop import StopRequest
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
+from triptych.work import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,18 @@ class Ready:
     denoiser: Denoiser
 
     @classmethod
-    def of(cls, experiment: ExperimentConfig) -> Ready:
-        """Prepare an experiment; raises UserError where it cannot be trained as it stands."""
+    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched) -> Ready:
+        """Prepare an experiment, `watch`ing its images decoded.
+
+        Raises:
+            UserError: it cannot be trained as it stands.
+        """
         device = select_device(experiment.device)
         remedy = "leave it at auto, or add --force-precision True"
         precision = select_precision(
             experiment.precision, device, force=experiment.force_precision, remedy=remedy
         )
-        dataset = experiment.data.load()
+        dataset = experiment.data.load(watch)
         if experiment.conditional and len(dataset.class_names) < 2:
             raise UserError(
                 f"train {experiment.name}, which is conditional, on {dataset.name}",
@@ -83,11 +89,11 @@ def train_run(
     """
     folder = runs / experiment.name
     refuse_imported(folder)
-    ready = Ready.of(experiment)
+    console = TrainingConsole(experiment.name, quiet=quiet)
+    ready = Ready.of(experiment, WorkConsole(console.say, quiet=quiet))
     clock = Clock(experiment.training, len(ready.dataset.train))
     disk = check_disk(disk_need(clock, ready.denoiser.backbone), folder)
     with lock(folder), StopRequest(deadline) as stop:
-        console = TrainingConsole(experiment.name, quiet=quiet)
         training = open_training(folder, ready, console)
         stopped = None
         if training is None:
