@@ -168,10 +168,11 @@ def _end_after(parent: BaseProcess) -> NoReturn:
 def _is_rescaled(image: ImageFile.ImageFile) -> bool:
     """Whether the colours of an image that is not loaded yet have another range than 0 to 255."""
     # Pillow brings both to 8 bits while it loads, and does not say so afterwards.
-    return any(
-        OTHER_DEPTH.search(str(stored_as)) or (decoder.startswith("ppm") and stored_as[-1] != 255)
-        for decoder, _, _, stored_as in image.tile
-    )
+    for decoder, _, _, stored_as in image.tile:
+        of_other_levels = isinstance(stored_as, tuple) and decoder.startswith("ppm") and stored_as[-1] != 255
+        if of_other_levels or OTHER_DEPTH.search(str(stored_as)):
+            return True
+    return False
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -169,6 +169,8 @@ def test_a_folder_has_one_key_however_it_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keys = {recognise(path, SIDE).key() for path in (tmp_path / "mine", Path("mine"), Path("link"))}
     assert len(keys) == 1
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    assert recognise(tmp_path / "moved", SIDE).key() not in keys
 
 
 def test_several_processes_decode_the_same(tmp_path, monkeypatch):
