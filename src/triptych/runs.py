@@ -247,6 +247,7 @@ class Run:
             UserError: the request asks for fewer images than a metric needs.
         """
         judge = judge or Judge(self.dataset, model.device)
+        judge.check(model.denoiser, request)  # before the passport, for which an extractor may be trained
         passport = judge.passport(
             request, model.checkpoint, model.epoch, model.weights, model.denoiser.precision
         )
