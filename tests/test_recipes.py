@@ -39,7 +39,9 @@ def test_the_full_size_unet_is_the_logged_experiment_number_by_number():
     assert (training.checkpoint_every, training.keep_full, training.keep_every) == (50, 2, None)
     assert (training.preview_from, training.preview_every, training.preview_count) == (400, 50, 16)
     assert (training.preview_guidance, training.preview_sampler) == (1.3, "ddim:50")
-    assert (sampling.sampler, sampling.guidance, sampling.per_class) == ("ddim:50", 3, 8)
+    assert (sampling.sampler, sampling.guidance, sampling.per_class) == (("ddim:50", "ddpm:1000"), 3, 8)
+    assert experiment.evaluation.checkpoint == ("best-mse", "last")
+    assert experiment.evaluation.guidance == (1.4, 3)
     assert (experiment.diffusion.schedule, experiment.diffusion.prediction) == ("linear", "eps")
     assert training.label_drop == 0.1
     assert 0.5 ** (128 / training.ema_half_life) == pytest.approx(0.9999, abs=1e-6)

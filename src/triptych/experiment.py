@@ -20,6 +20,7 @@ from triptych.diffusion import DiffusionConfig
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.errors import UserError
+from triptych.evaluation.config import EvaluationConfig
 from triptych.generation import SamplingConfig
 from triptych.parsing import parse
 from triptych.precision import Precision
@@ -54,6 +55,7 @@ class ExperimentConfig(Generic[Sizes]):
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
@@ -143,7 +145,7 @@ def may_change(field_name: str) -> bool:
     part, _, rest = field_name.partition(".")
     return (
         field_name in ("device", "precision", "force_precision", "data.path", "data.image_size")
-        or part == "sampling"
+        or part in ("sampling", "evaluation")
         or (part == "training" and rest in RESUMABLE)
     )
 

@@ -26,10 +26,10 @@ from triptych.sampling.sampler import Step, sample
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What `sample` and `evaluate` do where their options do not say otherwise."""
+    """What `triptych sample` draws where its options do not say otherwise."""
 
-    sampler: str = "ddim:50"
-    """Sampler and number of steps."""
+    sampler: tuple[str, ...] = ("ddim:50",)
+    """Samplers with their numbers of steps; a grid is drawn by each, anything else by the first."""
     guidance: float = 1.0
     """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided."""
     per_class: int = 8
@@ -39,7 +39,10 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        named_sampler(self.sampler)
+        for sampler in self.sampler:
+            named_sampler(sampler)
+        if not self.sampler:
+            raise UserError("sampling.sampler", "none is named", "name one, such as ddim:50")
         if not 0 <= self.guidance < math.inf or self.per_class < 1 or self.batch_size < 1:
             raise UserError(
                 "sampling.guidance, per_class and batch_size",

@@ -217,7 +217,7 @@ class Run:
         if guidance is None:
             guidance = defaults.guidance if conditional else 0.0
         if sampler is None or isinstance(sampler, str):
-            sampler = named_sampler(sampler or defaults.sampler)
+            sampler = named_sampler(sampler or defaults.sampler[0])
         request = Request(
             count=defaults.per_class * len(classes or self.class_names) if count is None else count,
             guidance=guidance,
@@ -227,6 +227,7 @@ class Run:
             classes=tuple(classes) or None,
         )
         request.check(model.denoiser.backbone.classes)
+        request.sampler.levels(model.denoiser.schedule)  # refuses a grid finer than the schedule
         return request
 
     def sample(self, model: Model, request: Request) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ def test_training_outcome_as_json(runs, capsys):
 
 def test_class_grid_singles_and_gif(runs, capsys):
     run = runs / "tiny"
-    told = answer(
+    (told,) = answer(
         capsys,
         "sample",
         run,
@@ -84,6 +84,46 @@ def test_class_grid_singles_and_gif(runs, capsys):
     assert (run / sampled.gif).exists()
 
 
+def test_a_grid_for_every_sampler_and_scale(runs, capsys, tmp_path):
+    ask = ("sample", runs / "tiny", "--sampler", "ddim:2", "ddpm:3", "--guidance", "0", "1", "3")
+    told = answer(capsys, *ask, "--per-class", "1", "--out", tmp_path)
+    assert [written["network_calls"] for written in told] == [2, 2, 4, 3, 3, 6]
+    assert len({written["grid"] for written in told}) == 6
+    assert all(Path(written["grid"]).is_relative_to(tmp_path) for written in told)
+    drawn = events(runs / "tiny", Sampled)[-6:]
+    assert [(s.sampler, s.guidance) for s in drawn] == [
+        (sampler, scale) for sampler in ("ddim:2", "ddpm:3") for scale in (0, 1, 3)
+    ]
+
+
+def test_what_is_not_said_is_the_recipe_s(tmp_path, capsys):
+    """Samplers and scale of `sample`, checkpoints and scales of `evaluate`; details mean one sampler."""
+    usual = (
+        "--sampling.sampler",
+        "ddim:2",
+        "ddpm:3",
+        "--sampling.guidance",
+        "2",
+        "--sampling.per-class",
+        "1",
+    )
+    rows = ("--evaluation.checkpoint", "epoch-2", "last", "--evaluation.guidance", "1", "3")
+    assert train(tmp_path, *usual, *rows, "--evaluation.count", "80") == 0
+    run = tmp_path / "tiny"
+    assert [told["network_calls"] for told in answer(capsys, "sample", run)] == [4, 6]
+    assert [told["network_calls"] for told in answer(capsys, "sample", run, "--eta", "1")] == [4]
+    measured = [row["passport"] for row in answer(capsys, "evaluate", run)]
+    assert [(row["epoch"], row["guidance"]) for row in measured] == [(2, 1), (2, 3), (6, 1), (6, 3)]
+    assert {(row["sampler"], row["count"]) for row in measured} == {("ddim:2", 80)}
+
+
+def test_everything_is_checked_before_the_first_grid(runs, capsys):
+    before = (runs / "tiny" / "record.jsonl").read_bytes()
+    assert main(["sample", str(runs / "tiny"), "--sampler", "ddim:2", "ddpm:3,eta=1"]) == 2
+    assert main(["sample", str(runs / "tiny"), "--sampler", "ddim:2", "--guidance", "1", "-1"]) == 2
+    assert (runs / "tiny" / "record.jsonl").read_bytes() == before
+
+
 def test_images_depend_on_seed_and_number_alone(runs, capsys, tmp_path):
     """The same image whatever the batch size and however many others are drawn."""
 
@@ -100,7 +140,7 @@ def test_images_depend_on_seed_and_number_alone(runs, capsys, tmp_path):
 
 
 def test_unconditional_run(runs, capsys):
-    told = answer(capsys, "sample", runs / "free", "--count", "5", "--sampler", "ddim:3")
+    (told,) = answer(capsys, "sample", runs / "free", "--count", "5", "--sampler", "ddim:3")
     assert told["network_calls"] == 3
     (row,) = answer(capsys, "evaluate", runs / "free", "--sampler", "ddim:2", "--count", "80")
     assert {figure["metric"] for figure in row["figures"]} == {"fd_classifier", "diversity_classifier"}
@@ -136,10 +176,10 @@ def test_images_of_no_class_are_not_said_to_have_one(runs, capsys):
     """At guidance 0 a conditional model is told no class, so that rows named by class would be wrong."""
     run = runs / "tiny"
     ask = ("sample", run, "--sampler", "ddim:2", "--guidance", "0", "--per-class", "2", "--singles")
-    told = answer(capsys, *ask)
+    (told,) = answer(capsys, *ask)
     assert told["count"] == 20
     assert events(run, Sampled)[-1].per_class is None
-    with_classes = answer(capsys, *ask[:4], "--guidance", "1", "--per-class", "2")
+    (with_classes,) = answer(capsys, *ask[:4], "--guidance", "1", "--per-class", "2")
     assert pixels(told["grid"]).shape != pixels(with_classes["grid"]).shape
     singles = sorted(path.name for path in Path(told["singles"]).iterdir())
     assert singles == [f"{j:05d}.png" for j in range(20)]
@@ -147,7 +187,7 @@ def test_images_of_no_class_are_not_said_to_have_one(runs, capsys):
 
 def test_another_layout_is_another_folder(runs, capsys):
     ask = ("sample", runs / "tiny", "--sampler", "ddim:2", "--guidance", "1")
-    rows, plain = (answer(capsys, *ask, *how)["grid"] for how in (("--per-class", "2"), ("--count", "20")))
+    rows, plain = (answer(capsys, *ask, *how)[0]["grid"] for how in (("--per-class", "2"), ("--count", "20")))
     assert rows != plain
     assert pixels(rows).shape != pixels(plain).shape
 

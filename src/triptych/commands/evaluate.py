@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from triptych.commands.sampler_options import SamplerOptions, chosen_sampler
+from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
 from triptych.parsing import parse
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ class EvaluateOptions:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run, such as runs/digits-unet."""
-    checkpoint: tuple[str, ...] = ("last",)
-    """Checkpoints: last, best-mse, epoch-350 or 350; by default the last."""
+    checkpoint: tuple[str, ...] = ()
+    """Checkpoints: last, best-mse, epoch-350 or 350; by default the recipe's."""
     guidance: tuple[float, ...] = ()
     """Guidance scales; by default the recipe's."""
     sampler: tuple[str, ...] = ()
     """Samplers with their steps and options, such as ddim:50 ddpm:1000; by default the recipe's."""
     count: int | None = None
-    """Images of each row; by default as many as the held-out split has, in equal classes."""
+    """Images of each row; by default the recipe's, or as many as the held-out split has, in equal classes."""
     raw: bool = False
     """Take the raw weights, not their moving average."""
     seed: int = 0
@@ -95,7 +95,7 @@ def run(tokens: Sequence[str]) -> int:
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
     epochs: dict[str, float] = {}
-    for wanted in options.checkpoint or ("last",):
+    for wanted in options.checkpoint or opened.experiment.evaluation.checkpoint:
         model = opened.model(wanted, weights_of(options), options.device, options.precision)
         epochs[model.checkpoint] = model.epoch
     requests = make_requests(opened, model, options)
@@ -144,20 +144,23 @@ def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[R
     """Return one request for every sampler and scale, in the order given."""
     from triptych.evaluation.judge import balanced_count
 
-    count = options.count
+    classes = model.denoiser.backbone.classes
+    usual, drawn = opened.experiment.evaluation, opened.experiment.sampling
+    count = usual.count if options.count is None else options.count
     if count is None:
-        count = balanced_count(opened.dataset.held_out, model.denoiser.backbone.classes)
+        count = balanced_count(opened.dataset.held_out, classes)
+    scales = options.guidance or (usual.guidance if classes else ())
     return [
         opened.request(
             model,
             count=count,
             guidance=scale,
-            sampler=chosen_sampler(spec, options.details, opened.experiment.sampling.sampler),
+            sampler=sampler,
             seed=options.seed,
             batch_size=options.batch_size,
         )
-        for spec in dict.fromkeys(options.sampler or (None,))
-        for scale in dict.fromkeys(options.guidance or (None,))
+        for sampler in chosen_samplers(options.sampler, options.details, usual.sampler or drawn.sampler[:1])
+        for scale in dict.fromkeys(scales or (None,))
     ]
 
 

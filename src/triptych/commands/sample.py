@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from triptych.commands.sampler_options import SamplerOptions, chosen_sampler
+from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
 from triptych.errors import UserError
 from triptych.parsing import parse
 
 if TYPE_CHECKING:
+    from triptych.commands.sample_pictures import Written
     from triptych.generation import Request
     from triptych.runs import Model, Run
 
@@ -30,10 +31,10 @@ class SampleOptions:
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run, such as runs/digits-unet."""
-    sampler: str | None = None
-    """Sampler, steps and options, such as ddim:50 or ddim:50,eta=0.5; by default the recipe's."""
-    guidance: float | None = None
-    """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
+    sampler: tuple[str, ...] = ()
+    """Samplers with their steps and options, such as ddim:50 ddim:50,eta=0.5; by default the recipe's."""
+    guidance: tuple[float, ...] = ()
+    """Guidance scales: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
     checkpoint: str = "last"
     """last, best-mse, epoch-350 or 350."""
     raw: bool = False
@@ -57,7 +58,7 @@ class SampleOptions:
     precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
     """Of the network; by default what suits the device."""
     out: Path | None = None
-    """Folder to write to; by default one under the run's samples/."""
+    """Folder to write to, one folder a grid where there are several; by default under the run's samples/."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -77,41 +78,55 @@ def run(tokens: Sequence[str]) -> int:
     opened = Run(options.run)
     weights = "raw" if options.raw else "ema"
     model = opened.model(options.checkpoint, weights, options.device, options.precision)
-    request = make_request(opened, model, options)
-    by_class = options.count is None and request.guidance > 0
-    pictures = Pictures(by_class, options.gif, options.singles, options.out)
-    written = draw(opened, model, request, pictures, silent=options.quiet or options.json)
+    requests = make_requests(opened, model, options)
+    outcomes = []
+    for request in requests:
+        by_class = options.count is None and request.guidance > 0
+        pictures = Pictures(by_class, options.gif, options.singles, options.out, len(requests) > 1)
+        outcomes.append(draw(opened, model, request, pictures, silent=options.quiet or options.json))
+        if not (options.quiet or options.json):
+            tell(request, outcomes[-1])
     if options.json:
-        json.dump(asdict(written), sys.stdout, indent=1)
+        json.dump([asdict(written) for written in outcomes], sys.stdout, indent=1)
         print()
-    elif not options.quiet:
-        print(*filter(None, (written.grid, written.gif, written.singles)), sep="\n")
-        cost = f"{written.network_calls} network calls an image, {written.seconds:.1f} s"
-        print(f"{written.count} images, {request.sampler.label}, {cost}")
     return 0
 
 
-def make_request(opened: Run, model: Model, options: SampleOptions) -> Request:
-    """Return the request that the options make of this model, with the recipe's defaults."""
+def tell(request: Request, written: Written) -> None:
+    """Print what was written and what it took."""
+    print(*filter(None, (written.grid, written.gif, written.singles)), sep="\n")
+    cost = f"{written.network_calls} network calls an image, {written.seconds:.1f} s"
+    print(f"{written.count} images, {request.caption}, {cost}", flush=True)
+
+
+def make_requests(opened: Run, model: Model, options: SampleOptions) -> list[Request]:
+    """Return the requests that the options make of this model: one for every sampler and scale.
+
+    All are checked before the first is drawn.
+    """
     defaults = opened.experiment.sampling
     names = opened.class_names
     if (options.per_class is not None or options.classes) and model.denoiser.backbone.classes == 0:
         raise UserError("--per-class and --classes", "the model is unconditional", "use --count")
-    if options.classes and options.guidance == 0:
+    if options.classes and 0 in options.guidance:
         raise UserError(
             "--classes at --guidance 0", "it draws no class", "give a scale above 0, or no classes"
         )
     classes = [class_number(name, names) for name in options.classes]
     per_class = defaults.per_class if options.per_class is None else options.per_class
-    return opened.request(
-        model,
-        count=per_class * len(classes or names) if options.count is None else options.count,
-        guidance=options.guidance,
-        sampler=chosen_sampler(options.sampler, options.details, defaults.sampler),
-        seed=options.seed,
-        batch_size=options.batch_size,
-        classes=classes,
-    )
+    return [
+        opened.request(
+            model,
+            count=per_class * len(classes or names) if options.count is None else options.count,
+            guidance=guidance,
+            sampler=sampler,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            classes=classes,
+        )
+        for sampler in chosen_samplers(options.sampler, options.details, defaults.sampler)
+        for guidance in dict.fromkeys(options.guidance or (None,))
+    ]
 
 
 def class_number(name: str, names: Sequence[str]) -> int:

@@ -38,6 +38,8 @@ class Pictures:
     singles: bool
     out: Path | None
     """Folder; None: one under the run's samples/ whose name tells what was drawn."""
+    among_several: bool = False
+    """Whether `out` gets a folder of such a name as well, because more than these are drawn."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
     """Draw the images of `request`, write the pictures that are wanted, and record it."""
     names = run.class_names
     per_class = request.count // len(request.classes or names) if pictures.by_class else None
-    folder = pictures.out or run.folder / "samples" / folder_name(model, request, per_class)
+    name = folder_name(model, request, per_class)
+    folder = run.folder / "samples" / name
+    if pictures.out is not None:
+        folder = pictures.out / name if pictures.among_several else pictures.out
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)  # told before the images have cost an hour
     film = Film(request.sampler.steps + 1) if pictures.gif else None

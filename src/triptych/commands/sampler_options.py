@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,27 @@ class SamplerOptions:
     """Grid of times: trailing begins at pure noise (the default), leading is DDIM's own."""
     clip: bool = True
     """Clamp predicted images to [-1, 1] in every step, after guidance."""
+
+
+def chosen_samplers(
+    specs: Sequence[str], options: SamplerOptions, defaults: Sequence[str]
+) -> list[SamplerConfig]:
+    """Return the samplers that were typed, or else the defaults, each once, with the details that were typed.
+
+    Args:
+        specs: such as `ddim:50`; empty if none was typed.
+        options: the details that were typed. They go before a default's own; where none of several defaults
+            was typed, they are meant for the first.
+        defaults: the samplers where none was typed.
+
+    Raises:
+        UserError: see `chosen_sampler`.
+    """
+    details_alone = not specs and options != SamplerOptions(clip=options.clip)
+    chosen = specs or (defaults[:1] if details_alone else defaults)
+    typed = specs if specs else [None] * len(chosen)
+    found = [chosen_sampler(spec, options, default) for spec, default in zip(typed, chosen, strict=True)]
+    return list(dict.fromkeys(found))
 
 
 def chosen_sampler(spec: str | None, options: SamplerOptions, default: str) -> SamplerConfig:
