@@ -28,6 +28,19 @@ def test_max_steps_ends_training_early():
     assert clock(max_steps=5000).total_steps == 63
 
 
+def test_figures_come_after_each_epoch_and_within_long_ones():
+    short = clock()
+    assert [step for step in range(70) if short.progress_due(step)] == [short.end_of(e) for e in range(1, 11)]
+    long = clock(images=50_000, batch_size=64, epochs=4)
+    due = [step for step in range(1, long.total_steps + 1) if long.progress_due(step)]
+    assert 95 <= len(due) <= 105
+    assert {long.end_of(epoch) for epoch in (1, 2, 3, 4)} <= set(due)
+    cut = clock(images=50_000, batch_size=64, max_steps=50)
+    assert [step for step in range(51) if cut.progress_due(step)] == [20, 40, 50]
+    many = clock(images=50_000, batch_size=128, epochs=3000)
+    assert sum(many.progress_due(step) for step in range(1, 4000)) == 10
+
+
 def test_checkpoints_at_every_third_epoch_and_at_the_end():
     c = clock()
     due = [c.epoch(step) for step in range(1, 64) if c.checkpoint_due(step)]

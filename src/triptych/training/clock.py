@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from triptych.training.config import TrainingConfig
 
 
+POINTS = 100
+"""Training figures that a run of few epochs records, about."""
+LEAST_STEPS = 20
+"""Steps that such a figure is the mean of, at least."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """Steps, epochs and what is due when, for `images` training images.
@@ -40,6 +46,15 @@ class Clock:
     def ends_epoch(self, step: int) -> bool:
         """Whether the step that was just taken, number `step` from 1, ended an epoch."""
         return step > 0 and self.whole_epochs(step) > self.whole_epochs(step - 1)
+
+    def progress_due(self, step: int) -> bool:
+        """Whether training figures are recorded after `step` steps: after each epoch, and within long ones.
+
+        A curve of three or four points shows nothing, so a run of few long epochs gets about a hundred.
+        """
+        every = max(LEAST_STEPS, -(-self.total_steps // POINTS))
+        within = 2 * every * self.config.batch_size <= self.images and step % every == 0
+        return step > 0 and (within or self.ends_epoch(step) or step == self.total_steps)
 
     def checkpoint_due(self, step: int) -> bool:
         """Whether a checkpoint is written after `step` steps."""

@@ -132,7 +132,7 @@ class Training:
     def _after_step(self) -> bool:
         """Do what is due after a step; return whether a checkpoint was saved."""
         step = self.state.step
-        if self.clock.ends_epoch(step) or step == self.clock.total_steps:
+        if self.clock.progress_due(step):
             self._report_progress()
         if self.clock.preview_due(step):
             self._preview()
