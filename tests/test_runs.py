@@ -62,8 +62,10 @@ def evaluate(run, *extra):
     return main(["evaluate", str(run), "--count", "40", "--force", "--quiet", *extra])
 
 
-def test_images_may_move(trained, tmp_path):
+def test_images_may_move(trained, tmp_path, capsys):
     shutil.move(tmp_path / "mine", tmp_path / "elsewhere")
+    assert evaluate(trained) == 2
+    assert "its images lay in" in capsys.readouterr().err
     assert evaluate(trained, "--data.path", str(tmp_path / "elsewhere")) == 0
     assert train(tmp_path / "runs", tmp_path / "elsewhere", "--training.max-steps", "4") == 0
 
@@ -97,3 +99,11 @@ def test_other_images_are_refused_in_one_line(trained, tmp_path, capsys, change,
         assert line.count("\n") == 1
         assert told in line
     assert (trained / "record.jsonl").read_bytes() == record
+
+
+@pytest.mark.parametrize(("limit", "more"), [("max-steps", "2"), ("epochs", "1")])
+def test_the_end_of_training_names_the_limit_that_was_reached(trained, tmp_path, capsys, limit, more):
+    arguments = ["train", "cifar10-unet-small", "--name", limit, "--runs", str(tmp_path / "runs"), *TINY]
+    arguments += ["--data.path", str(tmp_path / "mine"), f"--training.{limit}", more]
+    assert main(arguments) == main(arguments) == 0
+    assert f"more --training.{limit} would go on" in capsys.readouterr().err

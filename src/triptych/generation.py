@@ -91,10 +91,12 @@ class Request:
             )
         if self.count < 1 or self.batch_size < 1:
             raise UserError(
-                f"{self.count} images in batches of {self.batch_size}", "less than 1", "ask for at least 1"
+                f"{self.count} images in batches of {self.batch_size}",
+                "less than 1",
+                "choose at least 1 with --count, --per-class and --batch-size",
             )
         if not 0 <= self.seed <= MASK32:
-            raise UserError(f"seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
+            raise UserError(f"--seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
 
     def labels(self, index: Tensor, classes: int) -> Tensor | None:
         """Return the class of each image, int64 like `index`, or None for an unconditional model."""

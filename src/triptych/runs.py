@@ -113,7 +113,15 @@ class Run:
             UserError: they are not to be had, or not of the model's kind.
         """
         data = self.experiment.data
-        dataset = (replace(data, path=self.data_path) if self.data_path else data).load(self.watch)
+        if self.data_path:
+            data = replace(data, path=self.data_path)
+        elif data.path and not Path(data.path).expanduser().exists():
+            raise UserError(
+                f"measure {self.folder}",
+                f"its images lay in {data.path}, where there is nothing now",
+                "say with --data.path where they lie",
+            )
+        dataset = data.load(self.watch)
         needed = self.record.history().origin.data
         refuse_other_images(dataset, needed, f"measure {self.folder}")
         found, wanted = (

@@ -97,7 +97,8 @@ def train_run(
         training = open_training(folder, ready, console)
         stopped = None
         if training is None:
-            console.say(f"{folder} is trained to its end; more --training.epochs would go on from there")
+            limit = "max-steps" if clock.total_steps < clock.end_of(experiment.training.epochs) else "epochs"
+            console.say(f"{folder} is trained to its end; more --training.{limit} would go on from there")
         else:
             console.say(disk)
             with console.bar(training):

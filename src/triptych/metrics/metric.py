@@ -73,7 +73,7 @@ class Metric(ABC):
         """Raise `UserError` where `count` generated images are too few; `force` allows any from 2 on."""
         least = 2 if force else self.least(width, classes)
         if count < least:
-            remedy = "generate more images" + ("" if force else ", or force it and read it with care")
+            remedy = f"ask for more with --count {least}" + ("" if force else ", or for these with --force")
             raise UserError(f"{self.name} of {count} images", f"it takes at least {least}", remedy)
 
     def __call__(self, generated: FeatureSet, reference: FeatureSet, *, force: bool = False) -> Value:

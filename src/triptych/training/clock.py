@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from triptych.training.config import TrainingConfig
 
-
 POINTS = 100
 """Training figures that a run of few epochs records, about."""
 LEAST_STEPS = 20
