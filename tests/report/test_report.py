@@ -64,7 +64,7 @@ def test_overview_has_the_columns_and_figures_of_the_log(mamba, tmp_path):
 
 def test_training_table(mamba, tmp_path):
     training = items(section(write([mamba.folder], tmp_path), "1.2.1 Training"))
-    assert training["Training set"] == "CIFAR-10, 32×32, 50,000 images"
+    assert training["Training set"] == f"CIFAR-10, 32×32, 50,000 images (sha256 {'c' * 12})"
     assert training["Batch / workers"] == "128 / 0"
     assert training["Precision"] == "float32"
     assert "Preparation of the images" not in training
@@ -73,6 +73,12 @@ def test_training_table(mamba, tmp_path):
     assert training["Time per preview (16 images, DDIM 50 steps)"] == "51.0s"
     whole = 36 * 3600 + 49 * 60 + 25.928 + 22 * 3600 + 16 * 60 + 42.744
     assert training["Time per epoch"] == f"{whole * 0.9 / 4000:.1f}s"
+
+
+@pytest.mark.parametrize(("language", "named"), [("en", "DDIM 1 step, CFG 3"), ("zh", "DDIM 1 步，CFG 3")])
+def test_one_step_is_one(language, named, mamba, tmp_path):
+    mamba.sample(4000, "ddim:1", 1.0)
+    assert named in write([mamba.folder], tmp_path, language)
 
 
 def test_sampling_table_and_pictures(mamba, tmp_path):

@@ -45,6 +45,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "diffusion": ("Noise schedule / prediction", "噪声调度 / 预测目标"),
     "training_set": ("Training set", "训练集"),
     "training_set_value": ("{data}, {size}×{size}, {count} images", "{data}，{size}×{size}，{count} 张"),
+    "training_set_digest": ("{summary} (sha256 {digest})", "{summary}（sha256 {digest}）"),
     "training_epochs": ("Epochs", "训练轮数"),
     "epochs_of": ("{done} of {planned}", "{done}（共 {planned}）"),
     "training_cfg_value": ("{scale} (of the previews)", "{scale}（训练中采样所用）"),
@@ -133,6 +134,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "from_left": ("(From left: {all})", "(从左至右：{all})"),
     "single_picture": ("{caption}:", "{caption}："),
     "method_steps": ("{method} {steps} steps", "{method} {steps} 步"),
+    "method_one_step": ("{method} 1 step", "{method} 1 步"),
     "sample_caption": ("{method}, CFG {scale}", "{method}，CFG {scale}"),
     "count_caption": ("{count} images, {caption}", "{count} 张图片，{caption}"),
     "gif_caption": (

@@ -30,7 +30,9 @@ def devices(run: Run, words: Language, key: str = "devices_used") -> str:
 def sampler_name(sampler: str, words: Language) -> str:
     """Return `ddim:50` as `DDIM 50 steps`."""
     method, steps = names.sampler_parts(sampler)
-    return words("method_steps", method=method, steps=steps) if steps else method
+    if not steps:
+        return method
+    return words("method_one_step" if steps == "1" else "method_steps", method=method, steps=steps)
 
 
 def epochs(run: Run, words: Language) -> str:
@@ -180,6 +182,8 @@ def training_table(run: Run, words: Language) -> Table:
     summary = words(
         "training_set_value", data=run.data, size=data.image_size, count=numbers.count(data.train_images)
     )
+    if data.digest:
+        summary = words("training_set_digest", summary=summary, digest=data.digest[: numbers.DIGEST])
     scale = numbers.plain(float(run.training("preview_guidance", 1.0)))
     rows: list[tuple[str, str | None]] = [
         (words("run"), run.origin.name),
