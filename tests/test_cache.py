@@ -1,9 +1,11 @@
 """The cache folder: what is read is what was written, or nothing; and nothing unfinished stays."""
 
+import errno
 import os
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -51,6 +53,31 @@ def test_damage_is_told_and_refused(tmp_path: Path, damage: str):
     write_weights(path, WEIGHTS)
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with pytest.warns(UserWarning, match=r"w\.safetensors are damaged .* making them anew"):
+        assert read_weights(path) is None
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_a_file_may_be_read_by_whoever_may_read_others(tmp_path: Path, umask: int):
+    usual = os.umask(umask)
+    try:
+        write_weights(tmp_path / "w.safetensors", WEIGHTS)
+        (tmp_path / "other").write_bytes(b"")
+    finally:
+        os.umask(usual)
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    write_weights(path, WEIGHTS)
+
+    def refuse(*args: object, **options: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read whatever the mode says
+    with pytest.warns(
+        UserWarning, match=r"w\.safetensors cannot be read: permission denied: making them anew"
+    ):
         assert read_weights(path) is None
 
 

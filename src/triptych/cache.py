@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import stat
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
 def read_tensors(
     path: Path, what: str, checked: Callable[[dict[str, Tensor], dict[str, str]], Content]
 ) -> Content | None:
-    """Return what the file at `path` holds, or None, with a warning, where it is absent or damaged.
+    """Return what the file at `path` holds, or None, with a warning, where it is unreadable or damaged.
 
     Args:
         path: of a file that `write_tensors` wrote.
@@ -85,7 +86,13 @@ def read_tensors(
         checked: makes the content of the tensors, which are maps of the file, and of the texts beside them;
             raises ValueError, KeyError or TypeError where they are not what they should be.
     """
-    if not path.exists():
+    try:
+        path.open("rb").close()  # safetensors says of whatever it cannot open that there is no such file
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        warnings.warn(f"cached {what} {path} cannot be read: {reason}: making them anew", stacklevel=3)
         return None
     try:
         with safe_open(path, framework="pt") as file:
@@ -113,15 +120,17 @@ def write_tensors(path: Path, what: str, tensors: dict[str, Tensor], about: dict
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent)
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        aside.open("xb").close()
+        granted = stat.S_IMODE(aside.stat().st_mode)  # by the umask: safetensors shuts out all other users
         save_file(tensors, aside, about)
+        aside.chmod(granted)
         os.replace(aside, path)
     except (SafetensorError, OSError) as error:
         warnings.warn(f"cannot cache {what} in {path} ({error}): going on without", stacklevel=3)
     finally:
         if aside is not None:
-            Path(aside).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
 
 
 def _remove_abandoned(folder: Path) -> None:
