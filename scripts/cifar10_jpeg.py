@@ -136,7 +136,9 @@ def write(
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError(
-            str(path), "writing parquet needs pyarrow", "pip install triptych[parquet]"
+            str(path),
+            "writing parquet needs pyarrow",
+            'in a clone: pip install -c constraints.txt -e ".[parquet]"',
         ) from error
     rows = pa.array([{"bytes": data, "path": name} for data, name in zip(files, paths, strict=True)])
     names = {"names": list(class_names), "_type": "ClassLabel"}

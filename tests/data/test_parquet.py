@@ -317,7 +317,7 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError):
         importlib.import_module("pyarrow")
-    assert the_line(tmp_path, capsys).endswith("pip install triptych[parquet]")
+    assert the_line(tmp_path, capsys).endswith('in a clone: pip install -c constraints.txt -e ".[parquet]"')
 
 
 def the_line(tmp_path: Path, capsys) -> str:

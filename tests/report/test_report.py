@@ -359,7 +359,7 @@ def test_without_matplotlib_the_report_says_how_to_get_curves(mamba, tmp_path, t
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     text = write([mamba.folder], tmp_path)
-    assert 'pip install "triptych\\[plots\\]"' in text
+    assert 'in a clone, pip install -c constraints.txt -e ".\\[plots\\]" and write' in text
     assert "curves.png" not in text
 
 

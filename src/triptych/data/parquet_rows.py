@@ -103,7 +103,9 @@ def _opened(path: Path) -> Iterator[ParquetFile]:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError(
-            f"--data.path {path}", "reading parquet needs pyarrow", "pip install triptych[parquet]"
+            f"--data.path {path}",
+            "reading parquet needs pyarrow",
+            'in a clone: pip install -c constraints.txt -e ".[parquet]"',
         ) from error
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
