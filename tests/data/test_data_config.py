@@ -1,7 +1,9 @@
 """A data set is loaded as its configuration says, and called by a name that its images have a right to."""
 
 import hashlib
+import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from triptych.data import DATASETS, NAME, DataConfig, cifar10
 from triptych.data.digits import load
 from triptych.data.source import WELL_KNOWN, is_well_known, name_after
 from triptych.downloads import PublishedFile
-from triptych.experiment import may_change
+from triptych.experiment import load_experiment, may_change
+from triptych.recipe_files import packaged_recipes
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +158,10 @@ def test_what_cannot_be_loaded_is_told_in_one_line(name, path, told, tmp_path: P
 def test_unchecked_images_are_named_after_their_file(path, name):
     assert name_after(Path(path)) == name
     assert NAME.fullmatch(name)
+
+
+def test_the_manual_says_which_recipes_take_images_in_a_path():
+    manual = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"^`--data\.path` goes with the recipes `(.+?)`", manual, re.MULTILINE)
+    for recipe in packaged_recipes():
+        assert fnmatch(recipe, pattern) == (load_experiment(recipe).data.name != "digits"), recipe
