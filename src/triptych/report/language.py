@@ -101,8 +101,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "训练损失与验证误差（标出最低点）；学习率",
     ),
     "curves_missing": (
-        "Curves are drawn with matplotlib, which is not installed: in a clone, pip install -c constraints.txt "
-        '-e ".[plots]" and write this report again.',
+        "Curves are drawn with matplotlib, which is not installed: in a clone, pip install "
+        '-c constraints.txt -e ".[plots]" and write this report again.',
         "曲线由 matplotlib 绘制，当前未安装：在克隆目录中执行 pip install -c constraints.txt "
         '-e ".[plots]" 后重新生成本报告即可。',
     ),
