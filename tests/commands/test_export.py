@@ -10,7 +10,7 @@ import diffusers.pipelines.ddpm.pipeline_ddpm as peer_pipeline
 import diffusers.schedulers.scheduling_ddpm as peer_ddpm
 import pytest
 import torch
-from diffusers import DDPMPipeline, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils import logging
 from training.tiny import train
 
@@ -130,6 +130,30 @@ def called(runs, tmp_path):
         return copy
 
     return rename
+
+
+@pytest.mark.parametrize("steps", [50, 1000])
+def test_an_imported_folder_s_spacing_does_not_come_back(steps, runs, tmp_path):
+    """As docs/exchange.md says: other steps than the original's, unless all are walked or they are set."""
+    assert say("export", runs / "free", "--out", tmp_path / "original", "--quiet") == 0
+    path = tmp_path / "original" / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"timestep_spacing": "leading"}))
+    assert say("import", tmp_path / "original", "--runs", tmp_path / "runs", "--quiet") == 0
+    assert say("export", tmp_path / "runs" / "original", "--out", tmp_path / "back", "--quiet") == 0
+    original, back = (
+        DDPMScheduler.from_pretrained(tmp_path / name / "scheduler") for name in ("original", "back")
+    )
+    mended = DDPMScheduler.from_config(back.config, timestep_spacing="leading")
+    for scheduler in (original, back, mended):
+        scheduler.set_timesteps(steps)
+    assert torch.equal(original.timesteps, back.timesteps) == (steps == 1000)
+    assert torch.equal(original.timesteps, mended.timesteps)
+
+
+def test_a_model_without_classes_names_none(runs, tmp_path):
+    for name, count in (("free", 0), ("tiny", 10)):
+        assert say("export", runs / name, "--out", tmp_path / name, "--quiet") == 0
+        assert len(json.loads((tmp_path / name / "triptych.json").read_text())["class_names"]) == count
 
 
 ODD = ("_background", "(misc)", "n: 3", "🐈", "x" * 100, "apartment_building/outdoor", "..", "a b", "ñ", "狗")

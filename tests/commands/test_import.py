@@ -7,10 +7,12 @@ import pickle
 import warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from backbones.peer_unet import peer_of, randomise
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
 from safetensors.torch import load_file
 
 from triptych.backbones.unet import UNetConfig
@@ -135,7 +137,6 @@ def test_a_null_class_has_to_be_known(tmp_path, capsys):
         (32, 0, ("--data.name", "cifar10"), "cifar10", ("airplane", "truck", 10)),
         (32, 7, ("--data.name", "cifar10"), "cifar10", ("0", "6", 7)),
         (32, 10, (), "cifar10", ("0", "9", 10)),
-        (32, 10, ("--data.path", "svhn"), "cifar10", ("0", "9", 10)),
         (32, 0, (), "cifar10", ("0", "0", 1)),
         (32, 10, ("--data.name", "svhn"), "svhn", ("0", "9", 10)),
         (16, 0, (), "unknown", ("0", "0", 1)),
@@ -152,7 +153,7 @@ def test_what_the_images_are_taken_for(size, classes, options, name, names, tmp_
 
 @pytest.mark.parametrize(
     ("options", "guessed"),
-    [((), True), (("--data.name", "digits"), False), (("--data.path", "mine"), False)],
+    [((), True), (("--data.name", "digits"), False)],
 )
 def test_a_guess_is_told_and_not_measured_in_silence(options, guessed, theirs, tmp_path, capsys):
     runs = tmp_path / "runs"
@@ -162,14 +163,84 @@ def test_a_guess_is_told_and_not_measured_in_silence(options, guessed, theirs, t
         warnings.simplefilter("always")
         # Refused all the same, for too few images: the warning comes before anything is measured.
         assert say("evaluate", runs / "theirs", "--sampler", "ddim:2", "--count", "5", "--quiet") == 2
-    warned = "measured against digits for the size of its images alone" in capsys.readouterr().err
-    assert warned == guessed
+    err = capsys.readouterr().err
+    assert ("measured against digits for the size of its images alone" in err) == guessed
+    assert ("--data.name and another --name" in err) == guessed
     assert say("report", runs / "theirs", "--out", tmp_path, "--quiet") == 0
     assert ("taken for Digits by their size alone" in (tmp_path / "EXPERIMENTS.md").read_text()) == guessed
 
 
+def test_what_a_guess_is_told_to_be_mended_by_mends_it(theirs, tmp_path, capsys):
+    assert say("import", theirs, "--runs", tmp_path / "runs") == 0
+    assert "import it again with --data.name NAME and another --name" in capsys.readouterr().out
+    assert say("import", theirs, "--runs", tmp_path / "runs", "--data.name", "mine", "--name", "again") == 0
+    assert "taken for" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder, `pets`, with eleven pictures of each of three classes."""
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    numbers = np.random.default_rng(0)
+    for name in ("bird", "cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(11):
+            pixels = numbers.integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{i}.png")
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [((), "pets"), (("--data.name", "cifar10"), "pets"), (("--data.name", "Ours"), "Ours")],
+)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_own_images_are_called_as_training_calls_them(options, name, classes, pictures, tmp_path, capsys):
+    """By their folder's name, even where they are said to be a published set."""
+    save(tmp_path / "theirs", classes=classes, channels=3, image_size=32)
+    options += ("--null-class", "last") if classes else ()
+    command = ("import", tmp_path / "theirs", "--runs", tmp_path / "runs", "--data.path", pictures)
+    assert say(*command, *options, "--json", "--quiet") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["data"], told["data_guessed"]) == (name, False)
+    run = Run(tmp_path / "runs" / "theirs")
+    assert run.class_names == ("bird", "cat", "dog")
+    assert (run.dataset.name, run.record.history().origin.data.name) == (name, name)
+    assert say("report", run.folder, "--out", tmp_path, "--quiet") == 0
+    text = (tmp_path / "EXPERIMENTS.md").read_text()
+    assert f"like {name}, 32×32" in text
+    assert "CIFAR-10" not in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "size", "options", "told"),
+    [
+        (10, 32, ("--data.path", "{pets}"), "3 classes, the model 3 channels, 32 pixels a side, 10 classes"),
+        (0, 8, ("--data.path", "{pets}", "--data.name", "digits"), "the digits are embedded"),
+        (0, 32, ("--data.path", "{pets}/none"), "there is nothing"),
+        (0, 32, ("--data.path", "{pets}", "--data.name", "bad/name\nx"), "no name for a data set"),
+        (0, 32, ("--data.name", "bad/name\nx"), "no name for a data set"),
+    ],
+)
+def test_images_that_cannot_be_the_model_s_are_told_at_import(
+    classes, size, options, told, pictures, tmp_path, capsys
+):
+    save(tmp_path / "theirs", classes=classes, channels=3, image_size=size)
+    chosen = [option.format(pets=pictures) for option in options]
+    chosen += ("--null-class", "last") if classes else ()
+    assert told in the_line(capsys, "import", tmp_path / "theirs", "--runs", tmp_path / "runs", *chosen)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_images_of_another_colour_are_told_at_import(theirs, pictures, tmp_path, capsys):
+    line = the_line(capsys, "import", theirs, "--runs", tmp_path / "runs", "--data.path", pictures)
+    assert "its images have 3 channels, 8 pixels a side, the model 1 channels" in line
+
+
 def test_images_of_an_unusual_size_are_not_guessed_at(tmp_path, capsys):
     save(tmp_path / "theirs", channels=3, image_size=16)
+    assert say("import", tmp_path / "theirs", "--runs", tmp_path / "told") == 0
+    assert "nothing says what its images are" in capsys.readouterr().out
     assert say("import", tmp_path / "theirs", "--runs", tmp_path / "runs", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["data"], told["data_guessed"]) == ("unknown", False)

@@ -131,7 +131,7 @@ def warn_of_guess(opened: Run) -> None:
     said = data.path or opened.data_path
     if origin and origin.data_guessed and data.name == origin.data.name and not said:
         found = f"measured against {data.name} for the size of its images alone"
-        remedy = "say what they are: triptych import --data.name NAME"
+        remedy = "say what they are with --data.path, or import it again with --data.name and another --name"
         warnings.warn(f"evaluate {opened.folder}: {found}; {remedy}", stacklevel=2)
 
 

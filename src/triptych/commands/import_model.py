@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,9 +20,9 @@ class DataOptions:
     """The images that the model draws, for its evaluation and for the names of its classes."""
 
     name: str = ""
-    """Name of the data set; by default a guess by size: cifar10 for 32x32 pixels in colour."""
+    """Name of the data set; by default its file's, or a guess by size: cifar10 for 32x32 pixels in colour."""
     path: str = ""
-    """Where its files lie, if not in its own place."""
+    """Where its files lie, if not in its own place. They are read at once, and have to fit the model."""
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,37 @@ def run(tokens: Sequence[str]) -> int:
     """Import what the tokens name; return the exit code."""
     options = parse(ImportOptions, tokens, "triptych import")
 
-    from triptych.exchange.diffusers_folder import read_folder  # loads torch
-    from triptych.exchange.foreign import write_run
+    from triptych.commands.work_console import WorkConsole  # loads torch
+    from triptych.exchange.diffusers_folder import read_folder
+    from triptych.exchange.foreign import UNKNOWN, write_run
 
     foreign = read_folder(options.folder, options.null_class)
+    watch = WorkConsole(partial(say, options), quiet=options.quiet)
+    images = foreign.images(options.data.name, options.data.path, watch)
     name = options.folder.resolve().name if options.name is None else options.name
-    experiment = foreign.experiment(name, options.data.name, options.data.path)
-    folder = write_run(foreign, experiment, options.runs, data_name=options.data.name)
+    data_name, class_names = (images.name, images.class_names) if images else (options.data.name, ())
+    experiment = foreign.experiment(name, data_name, options.data.path)
+    folder = write_run(foreign, experiment, options.runs, data_name=data_name, class_names=class_names)
     guess = foreign.guessed_data(options.data.name, options.data.path)
     if options.json:
         told = {"run": str(folder), "parameters": foreign.parameters, "digest": foreign.digest}
         told |= {"classes": foreign.classes, "data": experiment.data.name, "data_guessed": bool(guess)}
         json.dump(told, sys.stdout, indent=1)
         print()
-    elif not options.quiet:
-        kind = f"{foreign.classes} classes" if foreign.classes else "unconditional"
-        predicts = f"{foreign.diffusion.schedule} schedule, predicts {foreign.diffusion.prediction}"
-        print(folder)
-        print(f"{foreign.parameters:,} parameters, {kind}, {predicts}")
-        if guess:
-            print(f"taken for {guess}, by the size of its images alone; --data.name says otherwise")
+        return 0
+    kind = f"{foreign.classes} classes" if foreign.classes else "unconditional"
+    predicts = f"{foreign.diffusion.schedule} schedule, predicts {foreign.diffusion.prediction}"
+    say(options, str(folder))
+    say(options, f"{foreign.parameters:,} parameters, {kind}, {predicts}")
+    if guess:
+        otherwise = "if they are others, import it again with --data.name NAME and another --name"
+        say(options, f"taken for {guess}, by the size of its images alone; {otherwise}")
+    elif experiment.data.name == UNKNOWN:
+        say(options, "nothing says what its images are; to evaluate it, say with --data.path where such lie")
     return 0
+
+
+def say(options: ImportOptions, line: str) -> None:
+    """Print a line unless quiet; on standard error where JSON goes to standard output."""
+    if not options.quiet:
+        print(line, file=sys.stderr if options.json else sys.stdout)

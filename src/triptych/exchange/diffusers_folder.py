@@ -98,12 +98,13 @@ def folder_files(run: Run, model: Model) -> dict[str, bytes]:
         "scheduler": ["diffusers", scheduler["_class_name"]],
         "unet": ["diffusers", options["_class_name"]],
     }
+    names = run.class_names if network.classes else ()  # without classes they are of its images alone
     ours = {
         "run": run.experiment.name,
         "checkpoint": model.checkpoint,
         "weights": model.weights,
         "null_class": "last" if network.classes else None,
-        "class_names": check_class_names(run.class_names, f"export {run.folder}"),
+        "class_names": check_class_names(names, f"export {run.folder}"),
     }
     version = {"_diffusers_version": LAYOUT_VERSION}
     return {

@@ -15,7 +15,8 @@ from triptych.checkpoints.durable import write_file
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.names import name_of
 from triptych.checkpoints.write import NonFiniteWeights, write
-from triptych.data import DataConfig
+from triptych.data import NAME, DataConfig
+from triptych.data.dataset import Dataset
 from triptych.diffusion import DiffusionConfig
 from triptych.errors import UserError
 from triptych.exchange.publish import published, refuse_taken
@@ -24,9 +25,13 @@ from triptych.record.environment import versions
 from triptych.record.events import DataSummary, Imported
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG
+from triptych.work import Watch, unwatched
 
 USUAL_DATA = {(3, 32): "cifar10", (1, 8): "digits"}
 """What images of so many channels and pixels a side are taken for, where nothing else is said."""
+
+UNKNOWN = "unknown"
+"""What images are called of which nothing is known."""
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The classes of CIFAR-10, in label order."""
@@ -77,6 +82,39 @@ class Foreign:
             return CIFAR10
         return tuple(str(label) for label in range(self.classes or 1))
 
+    def images(self, data_name: str, data_path: str, watch: Watch = unwatched) -> Dataset | None:
+        """Return the images in `data_path`, once they have been found to be of the model's kind.
+
+        Args:
+            data_name: what they are to be called; empty: after their file or folder.
+            data_path: where they lie; empty: nobody said, and there are none to look at.
+            watch: sees how far their decoding has come.
+
+        Raises:
+            UserError: they cannot be read, have other channels, pixels or classes than the model, or the name
+                is none for a data set.
+        """
+        if not data_path:
+            if data_name and not NAME.fullmatch(data_name):
+                remedy = "use up to 100 letters, digits, dots, - and _"
+                raise UserError(f"--data.name {data_name[:40]!r}", "no name for a data set", remedy)
+            return None
+        # The name of a listed set leaves the choice to the files: theirs it is only if they are its own.
+        config = DataConfig(data_name or "cifar10", data_path, self.image_size)
+        dataset = config.load(watch)
+        found, wanted = (
+            f"{images.channels} channels, {images.image_size} pixels a side"
+            + (f", {classes} classes" if self.classes else "")
+            for images, classes in ((dataset, len(dataset.class_names)), (self, self.classes))
+        )
+        if found != wanted:
+            raise UserError(
+                f"import with --data.path {data_path}",
+                f"its images have {found}, the model {wanted}",
+                "give images like those that it was trained on",
+            )
+        return dataset
+
     def experiment(self, name: str, data_name: str = "", data_path: str = "") -> ExperimentConfig[Any]:
         """Return the configuration of the run that the model becomes.
 
@@ -88,7 +126,7 @@ class Foreign:
         Raises:
             UserError: the name is none for a run's folder.
         """
-        usual = USUAL_DATA.get((self.channels, self.image_size), "unknown")
+        usual = USUAL_DATA.get((self.channels, self.image_size), UNKNOWN)
         return ExperimentConfig(
             backbone=self.backbone,
             name=name,
@@ -99,7 +137,12 @@ class Foreign:
 
 
 def write_run(
-    foreign: Foreign, experiment: ExperimentConfig[Any], runs: Path, *, data_name: str = ""
+    foreign: Foreign,
+    experiment: ExperimentConfig[Any],
+    runs: Path,
+    *,
+    data_name: str = "",
+    class_names: tuple[str, ...] = (),
 ) -> Path:
     """Write the run of an imported model, with one checkpoint that holds its weights, and return its folder.
 
@@ -108,18 +151,22 @@ def write_run(
         experiment: its configuration, from `Foreign.experiment`.
         runs: the folder in which runs are kept.
         data_name: what its images are said to be; empty: nobody said, and classes are called by numbers.
+        class_names: of the images that it is evaluated on, for where its own files name none; empty: unseen.
 
     Raises:
         UserError: there is a run of that name, or the disk refuses; nothing is left behind.
     """
     folder = runs / experiment.name
+    names = foreign.class_names or class_names or foreign.names_in(data_name)
+    guessed = bool(foreign.guessed_data(data_name, experiment.data.path))
+    event = _event(foreign, experiment, names, guessed=guessed)
     refuse_taken(folder, "import into", "choose another --name or --runs")
     try:
         with published(folder) as staged:
             write_file(staged / CONFIG, yaml.safe_dump(experiment.fields(), sort_keys=False).encode())
             state = {"step": 0, "epoch": 0.0, "attempt": 0, "best": []}
             write(staged / FOLDER, name_of(0), Contents({"ema": foreign.tensors}, state))
-            Record(staged / FILE_NAME).append(_event(foreign, experiment, data_name), step=0, attempt=0)
+            Record(staged / FILE_NAME).append(event, step=0, attempt=0)
     except NonFiniteWeights as error:
         found = f"{error.name} is not finite everywhere"
         raise UserError(f"import {foreign.source}", found, "restore the file from where it came") from error
@@ -131,7 +178,9 @@ def write_run(
     return folder
 
 
-def _event(foreign: Foreign, experiment: ExperimentConfig[Any], data_name: str) -> Imported:
+def _event(
+    foreign: Foreign, experiment: ExperimentConfig[Any], class_names: tuple[str, ...], *, guessed: bool
+) -> Imported:
     return Imported(
         name=experiment.name,
         config=experiment.fields(),
@@ -142,7 +191,7 @@ def _event(foreign: Foreign, experiment: ExperimentConfig[Any], data_name: str) 
             image_size=foreign.image_size,
             train_images=0,
             held_out_images=0,
-            class_names=foreign.names_in(data_name),
+            class_names=class_names,
         ),
         parameters=foreign.parameters,
         conditional=experiment.conditional,
@@ -150,5 +199,5 @@ def _event(foreign: Foreign, experiment: ExperimentConfig[Any], data_name: str) 
         layout=foreign.layout,
         source=foreign.source,
         digest=foreign.digest,
-        data_guessed=bool(foreign.guessed_data(data_name, experiment.data.path)),
+        data_guessed=guessed,
     )
