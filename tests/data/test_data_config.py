@@ -123,14 +123,26 @@ def test_a_run_of_when_every_configuration_named_a_size_goes_on():
         ("a\nb", "x.tar.gz", "no name for a data set"),
         ("mine", "none", "there is nothing"),
         ("mine", "~nobody-of-this-name/x", "nobody of that name has a home; write the folder out"),
-        ("mine", "empty", "no images in a format that is known"),
-        ("mine", "file", "no images in a format that is known"),
+        ("mine", "empty", "--data.path empty: an empty folder; give one of: cifar-10-python.tar.gz, "),
+        ("mine", "file", "--data.path file: an empty file; give one of: "),
+        ("mine", "notes", "--data.path notes: no images in a format that is known; give one of: "),
+        ("mine", "notes/a.txt", "a.txt: no images in a format that is known; give one of: "),
+        ("mine", "x/0.PNG", "--data.path x/0.PNG: a single picture; give the folder in which it lies"),
+        (
+            "mine",
+            "x/data_batch_1",
+            "one of the files that an archive of CIFAR-10 unpacks to; give the folder",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_is_told_in_one_line(name, path, told, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no picture")
+    unpacked(tmp_path / "x", contents())
+    (tmp_path / "x" / "0.PNG").write_bytes(b"\x89PNG")
     archive(tmp_path / "x.tar.gz", contents())
     assert main(["train", "digits-unet", "--data.name", name, "--data.path", path, "--runs", "runs"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()

@@ -103,6 +103,19 @@ def test_other_files_are_ignored_and_counted(tmp_path):
     assert data.preparation.endswith("; 5 other files or folders ignored")
 
 
+def test_folders_deeper_than_pictures_of_the_class_are_left_aside(tmp_path):
+    lay(tmp_path / "sorted" / "a", 2)
+    lay(tmp_path / "sorted" / "a" / "raw", 2)
+    lay(tmp_path / "sorted" / "b" / ".thumbnails", 2)
+    lay(tmp_path / "sorted" / "b" / "notes" / ".thumbnails", 2)
+    lay(tmp_path / "unsorted", 2)
+    lay(tmp_path / "unsorted" / "raw" / "2019", 2)
+    for folder, ignored in (("sorted", 2), ("unsorted", 1)):
+        data = recognise(tmp_path / folder, SIDE).decode()
+        assert numbers(data.train.images) + numbers(data.held_out.images) == [0, 1]
+        assert f"; {ignored} other files or folders ignored" in data.preparation
+
+
 def test_what_was_done_to_the_pictures_is_said(tmp_path):
     lay(tmp_path / "a", 2)
     Image.fromarray(pixels_of(0)).resize((30, 20)).save(tmp_path / "a" / "9.jpg")
@@ -326,10 +339,29 @@ def empty(folder: Path) -> None:
     (folder / "a").mkdir(parents=True)
 
 
+def one_level_lower(folder: Path) -> None:
+    lay(folder / "ant", 2)
+    lay(folder / "bee", 2)
+    lay(folder / "dog" / "2019", 2)
+
+
+def all_lower(folder: Path) -> None:
+    lay(folder / "pets" / "more" / "cat", 2)
+
+
+def lower_in_a_split(folder: Path) -> None:
+    for split in ("train", "test"):
+        lay(folder / split / "ant", 2)
+    lay(folder / "test" / "dog" / "2019" / "05", 2)
+
+
 @pytest.mark.parametrize(
     ("laid", "told"),
     [
         (empty, "no images in a format that is known"),
+        (one_level_lower, "mine/dog: a class's folder without pictures of its own, but with some in "),
+        (all_lower, "mine/pets: a class's folder without pictures of its own, but with some in "),
+        (lower_in_a_split, "mine/test/dog: a class's folder without pictures of its own, but with some in "),
         (broken, "0001.png: it is damaged"),
         (other_classes, "classes that only one of its two splits has (b, c)"),
         (lonely, "class 'b' has one image"),

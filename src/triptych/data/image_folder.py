@@ -4,8 +4,9 @@
     my-images/train/cat/*.jpg, my-images/test/cat/*.jpg    (or validation, val, ...)
     my-images/*.jpg                                        one class, called `images`
 
-Hidden files, other files, and folders inside a class's folder are left aside and counted. Links are followed,
-wherever they lead: whoever laid them there wanted it. One that leads nowhere is refused.
+Hidden files, other files, and folders inside a class's folder are left aside and counted. A class's folder
+whose pictures all lie deeper is refused: left aside, it would be a whole class. Links are followed, wherever
+they lead: whoever laid them there wanted it. One that leads nowhere is refused.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def open_image_folder(path: Path, image_size: int | None = None) -> ImageFolder 
     """Return the source at `path`: a folder with pictures, sorted by class or not.
 
     Raises:
-        UserError: a name is no text or none for a class, a link leads nowhere, or the splits have different
-            classes.
+        UserError: a name is no text or none for a class, a link leads nowhere, the pictures of a class lie
+            too deep, or the splits have different classes.
     """
     if not path.is_dir():
         return None
@@ -160,24 +161,39 @@ def _find_splits(path: Path) -> tuple[Split, Split | None]:
 def _find(folder: Path) -> Split:
     """Return the pictures in the folders in `folder`; where there are none, those in `folder` itself."""
     pictures, folders, ignored = _list(folder)
-    classes = {}
+    classes, barren = {}, []
     for entry in folders:
         files, deeper, others = _list(entry)
         if files:
             classes[entry.name] = files
             ignored += len(deeper) + others
         else:
+            barren.append((entry, deeper))
             ignored += 1
+    if classes or not pictures:
+        for entry, deeper in barren:
+            _refuse_deeper_pictures(entry, deeper)
     if classes:
         return Split(classes, True, ignored + len(pictures))
     return Split({ONLY_CLASS: pictures} if pictures else {}, False, ignored)
+
+
+def _refuse_deeper_pictures(folder: Path, deeper: list[Path]) -> None:
+    """Raise where a class's folder without pictures of its own has some in the folders `deeper` in it."""
+    for top in deeper:
+        for place, folders, files in os.walk(top):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if any(_names_picture(name) for name in files):
+                found = f"a class's folder without pictures of its own, but with some in {shown(Path(place))}"
+                remedy = "move them up into it, or name it if the classes are the folders in it"
+                raise UserError(f"--data.path {shown(folder)}", found, remedy)
 
 
 def _list(folder: Path) -> tuple[list[Path], list[Path], int]:
     """Return the pictures in a folder and the folders in it, by name, and the number of all else."""
     pictures, folders, others = [], [], 0
     for entry in _by_name(folder):
-        is_picture = os.path.splitext(entry.name)[1].lower() in EXTENSIONS
+        is_picture = _names_picture(entry.name)
         if entry.name.startswith("."):
             others += 1
         elif is_picture and entry.is_file():
@@ -189,6 +205,10 @@ def _list(folder: Path) -> tuple[list[Path], list[Path], int]:
         else:
             others += 1
     return pictures, folders, others
+
+
+def _names_picture(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _by_name(folder: Path) -> Iterator[os.DirEntry[str]]:
