@@ -5,9 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from triptych.record.lettering import drawable, shorten, width
+from triptych.record.lettering import class_labels, drawable, shorten, width, wrap
 from triptych.record.pictures import (
     GROUND,
+    LONGEST_LABEL,
+    MARGIN,
+    NARROWEST,
     WIDEST,
     class_grid,
     grid,
@@ -135,6 +138,55 @@ def test_long_text_is_cut_to_fit():
     assert cut.endswith("...")
     assert width(cut, 15) <= 100
     assert shorten("short", 15, 100) == "short"
+
+
+def test_a_class_that_the_font_cannot_write_is_called_by_its_number():
+    names = ["猫", "café", "🐈", "really?", "a", "\u0301"]
+    assert class_labels(names) == ["class 0", "café", "class 2", "really?", "a", "class 5"]
+
+
+def test_a_row_of_a_class_grid_has_the_number_of_its_class_not_of_its_row():
+    drawn = images(2)
+    assert (
+        class_grid(drawn, [1, 2], ["a", "猫", "狗"]).tobytes()
+        == class_grid(drawn, [1, 2], ["a", "class 1", "class 2"]).tobytes()
+    )
+
+
+@pytest.mark.parametrize("limit", [60, 200, 2000])
+def test_wrapped_text_has_every_word_once_and_fits(limit):
+    text = "my-images, epoch-00003, 10 images, ddim:50, guidance 3"
+    lines = wrap(text, 13, limit)
+    assert max(width(line, 13) for line in lines) <= limit
+    assert len(lines) == 1 if limit == 2000 else len(lines) > 1
+    if limit > 60:
+        assert " ".join(lines) == text
+    else:
+        assert len(" ".join(lines).split()) == len(text.split())
+
+
+def test_a_caption_stands_whole_below_a_narrow_grid():
+    """The lines of one caption are those of wider pictures: the ink of all its letters is there."""
+    drawn, caption = images(2), "my-images, epoch-00003, ddim:50, guidance 3, seed 5"
+    narrow = np.array(grid(drawn, 1, caption=caption))
+    layout = lay_out(drawn.shape, 1)
+    assert narrow.shape[1] == NARROWEST
+    lines = wrap(caption, 13, NARROWEST - 2 * MARGIN)
+    assert len(lines) > 1
+    drawn_alone = [np.array(grid(drawn, 1, caption=line))[layout.bottom :] for line in lines]
+    ink = [int((GROUND - part.astype(int)).sum()) for part in drawn_alone]
+    assert int((GROUND - narrow[layout.bottom :].astype(int)).sum()) == sum(ink)
+
+
+def test_a_long_name_of_a_class_takes_no_more_than_its_room():
+    drawn = images(2)
+    name = "apartment building, outdoor, with a name that does not end for a long time"
+    layout = lay_out(drawn.shape, 1, row_labels=["a", name])
+    assert layout.left <= MARGIN + LONGEST_LABEL + 10
+    array = np.array(grid(drawn, 1, row_labels=["a", name]))
+    ink = array[:, : layout.left] < GROUND
+    assert not ink[:, :MARGIN].any()
+    assert ink[layout.corner(1)[1] :].any()
 
 
 def test_png_is_replaced_in_one_move_and_leaves_nothing_aside(tmp_path):

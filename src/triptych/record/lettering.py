@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -54,6 +55,17 @@ def drawable(text: str) -> str:
     return "".join(replaced)
 
 
+def is_spelt(text: str) -> bool:
+    """Whether the font can write `text` so that it is still read: nothing of it would be `?`, or be lost."""
+    written = drawable(text)
+    return bool(written.strip()) and written.count("?") == text.count("?")
+
+
+def class_labels(names: Sequence[str]) -> list[str]:
+    """Return what each class is called in a picture: by name, or `class 4` where the font cannot write it."""
+    return [name if is_spelt(name) else f"class {label}" for label, name in enumerate(names)]
+
+
 def width(text: str, size: int) -> int:
     """Return the width of `text` in pixels, rounded up."""
     return int(font(size).getlength(drawable(text)) + 0.999)
@@ -67,6 +79,17 @@ def shorten(text: str, size: int, limit: int) -> str:
     while text and width(text + "...", size) > limit:
         text = text[:-1]
     return text.rstrip() + "..."
+
+
+def wrap(text: str, size: int, limit: int) -> list[str]:
+    """Return `text` in lines of up to `limit` pixels, broken between words; a longer word is cut short."""
+    lines: list[str] = []
+    for word in drawable(text).split():
+        if lines and width(f"{lines[-1]} {word}", size) <= limit:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(shorten(word, size, limit))
+    return lines
 
 
 def write(

@@ -25,8 +25,14 @@ PALE_INK = 115
 MARGIN = 12
 TITLE_SIZE = 15
 LABEL_SIZE = 13
+LEADING = 5
+"""Pixels between the lines of a caption."""
 CELL = 64
 """Side in pixels that small images are enlarged towards; never exceeded by enlarging."""
+LONGEST_LABEL = 140
+"""Pixels that the label of a row may take; a longer one is cut."""
+NARROWEST = 220
+"""Pixels that a picture with a caption is wide at least: a run's name is to fit into one line."""
 SMOOTH_UP_TO = 16
 """Images of up to this side are enlarged by bicubic interpolation: a digit of 64 squares is hard to read."""
 WIDEST = 4096
@@ -104,7 +110,7 @@ def lay_out(
     factor = scale or enlarging(height, width, columns, rows, gap, cell)
     if spacing is None and factor * max(height, width) < 40:
         gap = 2
-    label_room = max((lettering.width(label, LABEL_SIZE) for label in row_labels), default=0)
+    label_room = max((lettering.width(_row_label(label), LABEL_SIZE) for label in row_labels), default=0)
     return Layout(
         columns,
         rows,
@@ -130,7 +136,8 @@ def grid(
     """Return images in rows of `columns` (None: nearly square), enlarged by `scale` (None: as suits them).
 
     An explicit `scale` makes squares of pixels; without one, the smallest images are enlarged smoothly.
-    Labels stand left of their rows and above their columns, `title` above everything and `caption` below it.
+    Labels stand left of their rows and above their columns, `title` above everything and `caption` below it,
+    in as many lines as it needs.
     `spacing` is in pixels. The picture is grey (mode L) for one channel and RGB for three.
     Raises ValueError where `images` are not uint8 [N, 1 or 3, H, W].
     """
@@ -144,7 +151,11 @@ def grid(
         scale=scale,
         spacing=spacing,
     )
-    width, height = layout.right + MARGIN, layout.bottom + MARGIN + (LABEL_SIZE + 8 if caption else 0)
+    width = max(layout.right + MARGIN, NARROWEST if caption else 0)
+    lines = lettering.wrap(caption, LABEL_SIZE, width - layout.left - MARGIN)
+    height = (
+        layout.bottom + MARGIN + (LABEL_SIZE * len(lines) + LEADING * (len(lines) - 1) + 8 if lines else 0)
+    )
     canvas = np.full((height, width, array.shape[1]), GROUND, np.uint8)
     paste(canvas, array.transpose(0, 2, 3, 1), layout, smooth=scale is None and is_tiny(array))
     picture = Image.fromarray(canvas if array.shape[1] == 3 else canvas[:, :, 0])
@@ -152,9 +163,9 @@ def grid(
     if title:
         text = lettering.shorten(title, TITLE_SIZE, width - 2 * MARGIN)
         lettering.write(picture, (MARGIN, MARGIN), text, TITLE_SIZE, INK)
-    if caption:
-        text = lettering.shorten(caption, LABEL_SIZE, width - 2 * MARGIN)
-        lettering.write(picture, (layout.left, layout.bottom + 8), text, LABEL_SIZE, PALE_INK)
+    for i, line in enumerate(lines):
+        top = layout.bottom + 8 + i * (LABEL_SIZE + LEADING)
+        lettering.write(picture, (layout.left, top), line, LABEL_SIZE, PALE_INK)
     return picture
 
 
@@ -174,8 +185,9 @@ def class_grid(
     for row, c in enumerate(present):
         members = array[classes == c]
         filled[row * columns : row * columns + len(members)] = members
-    names = [class_names[c] for c in present]
-    return grid(filled, columns, row_labels=names, title=title, caption=caption)
+    names = lettering.class_labels(class_names)
+    labels_shown = [names[c] for c in present]
+    return grid(filled, columns, row_labels=labels_shown, title=title, caption=caption)
 
 
 def is_tiny(images: np.ndarray) -> bool:
@@ -206,10 +218,14 @@ def paste(
         target[...] = enlarged.reshape(target.shape)
 
 
+def _row_label(label: str) -> str:
+    return lettering.shorten(label, LABEL_SIZE, LONGEST_LABEL)
+
+
 def _write_labels(picture: Image.Image, layout: Layout, rows: Sequence[str], columns: Sequence[str]) -> None:
     for row, label in enumerate(rows):
         x, y = layout.corner(row * layout.columns)
-        lettering.write(picture, (x - 10, y + layout.height / 2), label, LABEL_SIZE, INK, "rm")
+        lettering.write(picture, (x - 10, y + layout.height / 2), _row_label(label), LABEL_SIZE, INK, "rm")
     for column, label in enumerate(columns):
         x, y = layout.corner(column)
         text = lettering.shorten(label, LABEL_SIZE, layout.width + layout.spacing)
