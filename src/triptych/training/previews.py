@@ -7,6 +7,7 @@ from pathlib import Path
 
 from triptych.denoiser import Denoiser
 from triptych.generation import Request, generate
+from triptych.record.lettering import class_labels
 from triptych.record.pictures import grid, save_png
 from triptych.training.config import TrainingConfig
 
@@ -40,7 +41,8 @@ def draw_preview(
     # Classes come in turn: a row as long as the turn shows each class in a column of its own.
     turn = request.classes or tuple(range(len(class_names)))
     by_class = conditional and len(turn) <= MOST_COLUMNS
-    names = [class_names[label] for label in turn[: config.preview_count]] if by_class else []
+    labels = class_labels(class_names)
+    names = [labels[label] for label in turn[: config.preview_count]] if by_class else []
     columns = len(turn) if by_class else COLUMNS
     save_png(grid(pixels, columns, column_labels=names, caption=f"{path.stem}, {request.caption}"), path)
     return took
