@@ -10,11 +10,11 @@ import diffusers.pipelines.ddpm.pipeline_ddpm as peer_pipeline
 import diffusers.schedulers.scheduling_ddpm as peer_ddpm
 import pytest
 import torch
+from commands.command_line import say, the_line
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from diffusers.utils import logging
 from training.tiny import train
 
-from triptych.cli import main
 from triptych.images import to_pixels
 from triptych.random import Stream, normal
 from triptych.runs import Run
@@ -32,18 +32,6 @@ def runs(tmp_path_factory):
     unconditional = ("--conditional", "False", *fields("cosine", "v"))
     assert train(folder, "--training.epochs", "2", *unconditional, name="free") == 0
     return folder
-
-
-def say(*tokens):
-    return main([str(token) for token in tokens])
-
-
-def the_line(capsys, *tokens):
-    """Return the one line that the program says about a mistake."""
-    capsys.readouterr()
-    assert say(*tokens) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
 
 
 @pytest.fixture

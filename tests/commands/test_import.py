@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from backbones.peer_unet import peer_of, randomise
+from commands.command_line import say, the_line
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from safetensors.torch import load_file
 
 from triptych.backbones.unet import UNetConfig
-from triptych.cli import main
 from triptych.record.record import Record
 from triptych.runs import Run
 
@@ -36,18 +36,6 @@ def theirs(tmp_path):
     """A folder of theirs, unconditional."""
     save(tmp_path / "theirs")
     return tmp_path / "theirs"
-
-
-def say(*tokens):
-    return main([str(token) for token in tokens])
-
-
-def the_line(capsys, *tokens):
-    """Return the one line that the program says about a mistake."""
-    capsys.readouterr()
-    assert say(*tokens) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
 
 
 def edit(path, **fields):
