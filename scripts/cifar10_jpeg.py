@@ -60,12 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("out", nargs="?", type=Path, help="folder to make")
     parser.add_argument("--digest", metavar="PATH", type=Path, help="print the digest of the images in PATH")
+    parser.add_argument(
+        "--loss", metavar="ARCHIVE", type=Path, help="print how far JPEG is from the originals"
+    )
     options = parser.parse_args(arguments)
     try:
         if options.digest is not None:
             print_digests(recognise(options.digest, SIDE).decode())
+        elif options.loss is not None:
+            print_loss(recognise(options.loss, SIDE).decode())
         elif options.archive is None or options.out is None:
-            parser.error("give ARCHIVE and OUT, or --digest PATH")
+            parser.error("give ARCHIVE and OUT, or --digest PATH, or --loss ARCHIVE")
         else:
             make(recognise(options.archive, SIDE).decode(), options.out)
     except (UserError, OSError) as error:
@@ -93,6 +98,16 @@ def print_digests(dataset: Dataset) -> None:
     """Print the digest of each split, in whatever order its images stand."""
     for split in (dataset.train, dataset.held_out):
         print(f"{split.name}: {len(split):,} images, digest {digest(split)}")
+
+
+def print_loss(dataset: Dataset) -> None:
+    """Print how far the images of both splits are off once they are JPEG."""
+    splits = [split.images.numpy().transpose(0, 2, 3, 1) for split in (dataset.train, dataset.held_out)]
+    originals = np.concatenate(splits)
+    stored = np.stack([np.asarray(Image.open(BytesIO(file))) for file in encode(originals)])
+    off = originals.astype(np.int16) - stored
+    decibels = 10 * np.log10(255**2 / np.square(off, dtype=np.float64).mean())
+    print(f"{len(originals):,} images, {np.abs(off).mean():.2f} of 255 levels off, {decibels:.1f} dB")
 
 
 def digest(images: ImageSet) -> str:

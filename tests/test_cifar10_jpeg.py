@@ -57,6 +57,25 @@ def test_a_picture_is_near_its_original():
         assert np.abs(np.asarray(image).astype(int) - smooth[0]).mean() < 4
 
 
+def test_the_loss_is_that_of_the_files_that_are_made(tmp_path, capsys):
+    made = archive(tmp_path / "mine.tar.gz", contents())
+    assert cifar10_jpeg.main([str(made), str(tmp_path / "mine-jpeg")]) == 0
+    original, jpeg = (recognise(path, 32).decode() for path in (made, tmp_path / "mine-jpeg"))
+    off = 0.0
+    for mine, theirs in ((jpeg.train, original.train), (jpeg.held_out, original.held_out)):
+        paths, _, _ = cifar10_jpeg.pictures(theirs)  # the order in which they were written
+        labels = [theirs.class_names[label] for label in theirs.labels]
+        numbers = [labels[:i].count(name) for i, name in enumerate(labels)]
+        named = zip(labels, numbers, strict=True)
+        where = {f"{name}/{number:04d}.jpg": i for i, (name, number) in enumerate(named)}
+        places = [where[path] for path in paths]
+        off += (mine.images.int() - theirs.images[places].int()).abs().sum().item()
+    count = len(original.train) + len(original.held_out)
+    capsys.readouterr()
+    assert cifar10_jpeg.main(["--loss", str(made)]) == 0
+    assert f"{count} images, {off / (count * 3072):.2f} of 255 levels off" in capsys.readouterr().out
+
+
 def test_an_archive_becomes_files_that_are_read_again(tmp_path, capsys):
     made = archive(tmp_path / "mine.tar.gz", contents())
     assert cifar10_jpeg.main([str(made), str(tmp_path / "mine-jpeg")]) == 0

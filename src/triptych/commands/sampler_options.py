@@ -35,8 +35,8 @@ def chosen_samplers(
 
     Args:
         specs: such as `ddim:50`; empty if none was typed.
-        options: the details that were typed. They go before a default's own; where none of several defaults
-            was typed, they are meant for the first.
+        options: the details that were typed. They go before a default's own. Where no sampler was typed, they
+            are meant for the first of several defaults; clipping, which every sampler has, for all.
         defaults: the samplers where none was typed.
 
     Raises:
