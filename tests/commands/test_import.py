@@ -16,6 +16,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from safetensors.torch import load_file
 
+from triptych.backbones.costs import costs
 from triptych.backbones.unet import UNetConfig
 from triptych.record.record import Record
 from triptych.runs import Run
@@ -49,6 +50,8 @@ def test_an_imported_run_is_sampled_evaluated_and_reported(theirs, tmp_path, cap
     told = json.loads(capsys.readouterr().out)
     run = runs / "theirs"
     assert told["run"] == str(run)
+    backbone = Run(run).model().denoiser.backbone
+    assert vars(costs(backbone)).items() <= vars(Run(run).record.history().origin).items()
     assert told["parameters"] == UNet2DModel.from_pretrained(theirs / "unet").num_parameters()
     assert say("sample", run, "--count", "4", "--sampler", "ddim:2", "--quiet") == 0
     assert say("sample", run, "--sampler", "ddim:2", "--quiet") == 0

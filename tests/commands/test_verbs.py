@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from training.tiny import train
 
+from triptych.backbones.costs import Costs, costs
 from triptych.cli import main
 from triptych.record.events import Evaluated, Sampled
 from triptych.record.record import Record
+from triptych.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,13 @@ def test_training_outcome_as_json(runs, capsys):
         "1",
     )
     assert told == [{"run": str(runs / "more" / "digits-unet"), "stopped": None}]
+
+
+@pytest.mark.parametrize("name", ["tiny", "free"])
+def test_a_start_records_what_the_network_costs(runs, name):
+    run = Run(runs / name)
+    started = run.record.history().started
+    assert Costs(started.parameters, int(started.flops)) == costs(run.model().denoiser.backbone)
 
 
 def test_class_grid_singles_and_gif(runs, capsys):

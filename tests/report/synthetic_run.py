@@ -63,7 +63,15 @@ def config(name: str, backbone: str, **training: object) -> dict:
 class RunWriter:
     """Writes the record of one synthetic run, event by event, as time goes by."""
 
-    def __init__(self, folder: Path, *, conditional: bool = True, backbone: str = "dim", **training: object):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        conditional: bool = True,
+        backbone: str = "dim",
+        flops: float = 12_443_713_536,
+        **training: object,
+    ):
         folder.mkdir(parents=True)
         self.folder, self.record = folder, Record(folder / "record.jsonl")
         self.now, self.attempt, self.conditional = START, 0, conditional
@@ -80,6 +88,7 @@ class RunWriter:
                 versions=VERSIONS,
                 steps_per_epoch=STEPS_PER_EPOCH,
                 total_steps=self.total_steps,
+                flops=flops,
             ),
             0,
         )

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych.report.numbers import count, duration, figure, millions, moment, plain, scientific, version
+from triptych.report.numbers import (
+    count,
+    duration,
+    figure,
+    giga,
+    millions,
+    moment,
+    plain,
+    scientific,
+    version,
+)
 
 
 def seconds_of(text: str) -> float:
@@ -86,6 +96,21 @@ def test_plain_numbers(value, text):
 def test_commits_are_cut_and_versions_are_not():
     assert version("commit", "0123456789abcdef0123+changes") == "0123456789ab+changes"
     assert version("platform", "Linux-6.18.44-x86_64") == "Linux-6.18.44-x86_64"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12_443_713_536, "12.4"),
+        (118.3e9, "118"),
+        (1_234_567e6, "1,230"),
+        (9.999e9, "10.0"),
+        (47_100_000, "0.0471"),
+        (0, "0"),
+    ],
+)
+def test_operations_have_three_digits(value, text):
+    assert giga(value) == text
 
 
 def test_counts_parameters_and_moments():

@@ -50,6 +50,8 @@ def test_overview_has_the_columns_and_figures_of_the_log(mamba, tmp_path):
     assert row == {
         "No.": "1",
         "Model": "Diffusion Mamba",
+        "Parameters": "35.7M",
+        "GFLOP per image": "12.4",
         "Training CFG": "1.3",
         "Epochs": "4000",
         "Hardware": "V100 32G × 8 (5 used)",
@@ -62,8 +64,19 @@ def test_overview_has_the_columns_and_figures_of_the_log(mamba, tmp_path):
     }
 
 
+def test_what_older_records_do_not_say_is_left_out(mamba, tmp_path):
+    older = RunWriter(tmp_path / "runs" / "older", backbone="unet", flops=0.0)
+    text = write([older.folder], tmp_path)
+    assert "GFLOP" not in text
+    assert tables(section(text, "Overview"))[0][0]["Parameters"] == "35.7M"
+    rows = tables(section(write([mamba.folder, older.folder], tmp_path), "Overview"))[0]
+    assert [row["GFLOP per image"] for row in rows] == ["12.4", "–"]
+
+
 def test_training_table(mamba, tmp_path):
     training = items(section(write([mamba.folder], tmp_path), "1.2.1 Training"))
+    assert training["Parameters"] == "35.7M"
+    assert training["GFLOP per image"] == "12.4 (one forward pass; a multiply-add counts two)"
     assert training["Training set"] == f"CIFAR-10, 32×32, 50,000 images (sha256 {'c' * 12})"
     assert training["Batch / workers"] == "128 / 0"
     assert training["Precision"] == "float32"

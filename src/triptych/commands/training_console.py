@@ -55,7 +55,9 @@ class TrainingConsole:
         """Show an event of the record."""
         match event.data:
             case Started() as started:
-                parameters = f"{started.parameters / 1e6:.1f}M parameters"
+                parameters = (
+                    f"{started.parameters / 1e6:.1f}M parameters, {started.flops / 1e9:.3g} GFLOP an image"
+                )
                 data = f"{started.data.train_images:,} images of {started.data.name}"
                 self.say(f"{started.name}: {parameters}, {data}, {event.data.device.name}")
             case Resumed() as resumed:

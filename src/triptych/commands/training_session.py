@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from triptych.backbones.costs import costs
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
 from triptych.commands.training_console import TrainingConsole
@@ -196,6 +197,7 @@ def note_unrecorded(training: Training, history: History, checkpoint: str) -> No
 def started(ready: Ready, training: Training) -> Started:
     """Return the first event of a run."""
     experiment, dataset = ready.experiment, ready.dataset
+    network = costs(training.denoiser.backbone)
     summary = DataSummary(
         name=dataset.name,
         digest=dataset.train.digest,
@@ -211,13 +213,14 @@ def started(ready: Ready, training: Training) -> Started:
         name=experiment.name,
         config=experiment.fields(),
         data=summary,
-        parameters=sum(p.numel() for p in training.denoiser.parameters()),
+        parameters=network.parameters,
         conditional=experiment.conditional,
         device=describe_device(ready.device),
         versions=versions(),
         steps_per_epoch=len(dataset.train) / experiment.training.batch_size,
         total_steps=training.clock.total_steps,
         precision=ready.denoiser.precision,
+        flops=network.flops,
     )
 
 

@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from triptych.backbones.backbone import BackboneConfig
+from triptych.backbones.costs import costs, outline
 from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.durable import write_file
 from triptych.checkpoints.find import FOLDER
@@ -181,6 +182,7 @@ def write_run(
 def _event(
     foreign: Foreign, experiment: ExperimentConfig[Any], class_names: tuple[str, ...], *, guessed: bool
 ) -> Imported:
+    network = outline(foreign.backbone, foreign.channels, foreign.image_size, foreign.classes)
     return Imported(
         name=experiment.name,
         config=experiment.fields(),
@@ -200,4 +202,5 @@ def _event(
         source=foreign.source,
         digest=foreign.digest,
         data_guessed=guessed,
+        flops=costs(network).flops,
     )

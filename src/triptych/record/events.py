@@ -10,14 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-
-@dataclass(frozen=True)
-class Device:
-    """The hardware that did the work: `used` of `present` devices called `name`."""
-
-    name: str
-    used: int
-    present: int
+from triptych.record.figures import Device, Figure, Passport
 
 
 @dataclass(frozen=True)
@@ -38,60 +31,6 @@ class DataSummary:
 
 
 @dataclass(frozen=True)
-class Passport:
-    """Where a figure comes from. Figures with different passports are not set side by side."""
-
-    checkpoint: str
-    """Folder name of the checkpoint, `epoch-00350`; empty for real images."""
-    epoch: float
-    weights: str
-    """`ema` or `raw`; empty for real images."""
-    sampler: str
-    """`ddim:50`, `ddpm:1000`, ...; empty for real images."""
-    guidance: float
-    """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided."""
-    clip: bool
-    seed: int
-    count: int
-    """Number of generated (or real held-out) images that were measured."""
-    reference: str
-    """Name and split of the reference set, such as `digits/train`."""
-    reference_digest: str
-    reference_count: int
-    extractor: str
-    extractor_digest: str
-    versions: dict[str, str]
-    device: Device
-    precision: str = "float32"
-    """Of the network that drew the images."""
-    held_out_digest: str = ""
-    """Of the real images beside the generated ones; empty in records of older versions."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One metric's value, with its spread, and the same metric on real held-out images beside it."""
-
-    metric: str
-    estimate: float
-    spread: float | None
-    """Standard error (group jackknife), None where it is undefined."""
-    real: float | None
-    """The same metric of equally many real held-out images against the same reference."""
-    per_class: tuple[float, ...] | None = None
-    real_per_class: tuple[float, ...] | None = None
-    split_std: float | None = None
-    """Standard deviation over splits, for the metrics that are defined with one (Inception Score)."""
-    groups: tuple[float, ...] = ()
-    """The estimate with each jackknife group left out in turn; group g has the same noise in every row of a
-    seed, so that two rows can be compared group by group. Empty in records of older versions."""
-    n: int = 0
-    """Number of images behind the estimate; 0 in records of older versions."""
-    real_n: int | None = None
-    """Number of real images behind `real`."""
-
-
-@dataclass(frozen=True)
 class Started:
     """A run's first event: everything about it that does not change."""
 
@@ -108,6 +47,8 @@ class Started:
     total_steps: int
     precision: str = "float32"
     """Of the network in training, as the device was found to gain by."""
+    flops: float = 0.0
+    """Floating-point operations of one forward pass of one image; 0 in records of older versions."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +71,8 @@ class Imported:
     """The sha256 of that file."""
     data_guessed: bool = False
     """Whether the data set is named for the size of the images alone, and nobody said that it is theirs."""
+    flops: float = 0.0
+    """As of `Started`."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "value": ("Value", "数值"),
     "run": ("Run", "实验名"),
     "parameters": ("Parameters", "参数量"),
+    "gflop": ("GFLOP per image", "单图 GFLOP"),
+    "gflop_value": (
+        "{gflop} (one forward pass; a multiply-add counts two)",
+        "{gflop}（前向一次；一次乘加计为 2）",
+    ),
     "diffusion": ("Noise schedule / prediction", "噪声调度 / 预测目标"),
     "training_set": ("Training set", "训练集"),
     "training_set_value": ("{data}, {size}×{size}, {count} images", "{data}，{size}×{size}，{count} 张"),

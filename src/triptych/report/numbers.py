@@ -61,6 +61,13 @@ def millions(value: int) -> str:
     return f"{value / 1e3:.0f}k" if value >= 1000 else str(value)
 
 
+def giga(value: float) -> str:
+    """Return a large number in thousands of millions, to three digits: `12.4`, `0.0471`, `118`."""
+    rounded = float(f"{value / 1e9:.3g}")
+    decimals = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
+
+
 def version(key: str, value: str) -> str:
     """Return a version as it is, a commit cut to 12 digits with its mark of uncommitted changes kept."""
     commit, plus, changes = value.partition("+")

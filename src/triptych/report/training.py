@@ -123,6 +123,8 @@ def overview(runs: list[tuple[str, Run]], conditional: bool, words: Language) ->
     columns = [
         "number",
         "model",
+        "parameters",
+        "gflop",
         "training_cfg",
         "epochs",
         "hardware",
@@ -133,16 +135,30 @@ def overview(runs: list[tuple[str, Run]], conditional: bool, words: Language) ->
     ]
     rows = []
     for number, (name, run) in enumerate(runs, start=1):
-        row = {"number": str(number), "model": name, "hardware": devices(run, words)}
+        row = {"number": str(number), "model": name, "hardware": devices(run, words)} | size(run)
         rows.append(
             dict.fromkeys(columns, "–") | row | ({} if run.history.imported else _trained(run, words))
         )
     if not conditional:
         columns.remove("training_cfg")
+    if not any(run.origin.flops for _, run in runs):  # as in records of older versions
+        columns.remove("gflop")
     return Table(
         tuple(words(column) for column in columns),
         tuple(tuple(row[column] for column in columns) for row in rows),
     )
+
+
+def size(run: Run) -> dict[str, str]:
+    """Return what the network of a run costs, by the key of its column; what is not known is left out."""
+    known = {"parameters": numbers.millions(run.origin.parameters)}
+    return known | ({"gflop": numbers.giga(run.origin.flops)} if run.origin.flops else {})
+
+
+def _size_rows(run: Run, words: Language) -> list[tuple[str, str | None]]:
+    known = size(run)
+    flops = words("gflop_value", gflop=known["gflop"]) if "gflop" in known else None
+    return [(words("parameters"), known["parameters"]), (words("gflop"), flops)]
 
 
 def _trained(run: Run, words: Language) -> dict[str, str]:
@@ -167,7 +183,7 @@ def import_table(run: Run, words: Language) -> Table:
     like = "images_guessed" if origin.data_guessed else "images_like"
     rows: list[tuple[str, str | None]] = [
         (words("run"), origin.name),
-        (words("parameters"), numbers.millions(origin.parameters)),
+        *_size_rows(run, words),
         (words("imported_from"), files),
         (words("image_kind"), words(like, data=run.data, size=origin.data.image_size)),
         (words("diffusion"), _diffusion(run)),
@@ -187,7 +203,7 @@ def training_table(run: Run, words: Language) -> Table:
     scale = numbers.plain(float(run.training("preview_guidance", 1.0)))
     rows: list[tuple[str, str | None]] = [
         (words("run"), run.origin.name),
-        (words("parameters"), numbers.millions(run.origin.parameters)),
+        *_size_rows(run, words),
         (words("training_set"), summary),
         (words("preparation"), data.preparation or None),
         (words("training_epochs"), epochs(run, words)),
