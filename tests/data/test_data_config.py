@@ -10,10 +10,12 @@ import pytest
 from data.cifar10_files import archive, contents, unpacked
 
 from triptych.cli import main
-from triptych.data import DATASETS, NAME, DataConfig, cifar10
+from triptych.data import DATASETS, NAME, DataConfig, Listed, cifar10, digits
+from triptych.data.dataset import ImageSizes
 from triptych.data.digits import load
 from triptych.data.source import WELL_KNOWN, is_well_known, name_after
 from triptych.downloads import PublishedFile
+from triptych.errors import UserError
 from triptych.experiment import load_experiment, may_change
 from triptych.recipe_files import packaged_recipes
 
@@ -37,7 +39,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_data_set_sees_its_configuration(monkeypatch):
     seen = []
-    monkeypatch.setitem(DATASETS, "mine", lambda config: seen.append(config) or load())
+    mine = Listed(lambda config: seen.append(config) or load(), digits.SIZES)
+    monkeypatch.setitem(DATASETS, "mine", mine)
     config = DataConfig("mine", flip=True)
     assert config.load().name == "digits"
     assert seen == [config]
@@ -48,6 +51,30 @@ def test_every_listed_data_set_loads_without_a_path(name, published):
     dataset = DataConfig(name).load()
     assert dataset.name == name
     assert (dataset.train.name, dataset.held_out.name) == (f"{name}/train", f"{name}/held-out")
+
+
+def test_sizes_are_known_before_anything_is_read(published, tmp_path):
+    published.unlink()
+    assert DataConfig("cifar10").sizes() == ImageSizes(3, 32, 50_000, 10_000, 10)
+    dataset = DataConfig("digits").load()
+    counts = len(dataset.train), len(dataset.held_out), len(dataset.class_names)
+    assert DataConfig("digits").sizes() == ImageSizes(dataset.channels, dataset.image_size, *counts)
+    assert DataConfig("mine", str(tmp_path / "absent")).sizes() == ImageSizes(3, 32)
+    assert DataConfig("cifar10", str(tmp_path / "absent"), 64).sizes() == ImageSizes(3, 64)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (DataConfig("cifar11"), "no such data set"),
+        (DataConfig("cifar10", image_size=64), "leave it out"),
+        (DataConfig("digits", "somewhere"), "embedded"),
+    ],
+)
+def test_sizes_of_what_could_not_be_loaded_are_refused_alike(config, told):
+    for ask in (config.sizes, config.load):
+        with pytest.raises(UserError, match=told):
+            ask()
 
 
 def test_every_listed_name_is_kept_for_its_own_images():

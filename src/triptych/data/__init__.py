@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from triptych.data import cifar10, digits
-from triptych.data.dataset import Dataset
+from triptych.data.dataset import Dataset, ImageSizes
 from triptych.data.decoded import load_decoded
 from triptych.data.formats import recognise
 from triptych.data.from_pictures import USUAL_SIDE
@@ -17,19 +18,23 @@ from triptych.errors import UserError
 from triptych.work import Watch, unwatched
 
 
-def _digits(config: DataConfig) -> Dataset:
-    if config.image_size != USUAL_SIDE:  # once the default, and so in the configurations of that time
-        check_image_size(config.image_size, digits.SIDE, "digits")
-    return digits.load()
+class Listed(NamedTuple):
+    """A data set that needs no path.
+
+    Attributes:
+        load: makes it, as the configuration says.
+        sizes: what is known of its images without reading any.
+    """
+
+    load: Callable[[DataConfig], Dataset]
+    sizes: ImageSizes
 
 
-def _cifar10(config: DataConfig) -> Dataset:
-    check_image_size(config.image_size, cifar10.SIDE, "cifar10")
-    return load_decoded(cifar10.Published())
-
-
-DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {"digits": _digits, "cifar10": _cifar10}
-"""Every data set by the name that recipes use, loaded as the configuration says."""
+DATASETS = {
+    "digits": Listed(lambda config: digits.load(), digits.SIZES),
+    "cifar10": Listed(lambda config: load_decoded(cifar10.Published()), cifar10.SIZES),
+}
+"""Every data set by the name that recipes use."""
 
 NAME = re.compile(r"\w[\w.-]{0,99}")
 
@@ -62,10 +67,7 @@ class DataConfig:
                 is asked for, or the name is not one that images in `path` may have.
         """
         if not self.path:
-            if self.name not in DATASETS:
-                known = f"choose from {', '.join(DATASETS)}, or say where it lies with --data.path"
-                raise UserError(f"data.name {self.name}", "no such data set", known)
-            return DATASETS[self.name](self)
+            return self._listed().load(self)
         self._check_name()
         try:
             path = Path(self.path).expanduser()
@@ -77,6 +79,26 @@ class DataConfig:
         except OSError as error:
             raise UserError(f"--data.path {path}", str(error), "give files that can be read") from error
         return dataset if self.name in DATASETS else dataset.renamed(self.name)
+
+    def sizes(self) -> ImageSizes:
+        """Return what is known of the images while none of them is read.
+
+        Raises:
+            UserError: see `load`, as far as the names go.
+        """
+        if not self.path:
+            return self._listed().sizes
+        self._check_name()
+        return ImageSizes(3, USUAL_SIDE if self.image_size is None else self.image_size)
+
+    def _listed(self) -> Listed:
+        """Return the entry of a data set that needs no path; raise where there is none of its size."""
+        if self.name not in DATASETS:
+            known = f"choose from {', '.join(DATASETS)}, or say where it lies with --data.path"
+            raise UserError(f"data.name {self.name}", "no such data set", known)
+        if self.image_size != USUAL_SIDE:  # once the default, and so in the configurations of that time
+            check_image_size(self.image_size, DATASETS[self.name].sizes.image_size, self.name)
+        return DATASETS[self.name]
 
     def _check_name(self) -> None:
         """Raise where images in `path` cannot have the name."""

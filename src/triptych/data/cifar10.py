@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from triptych.data.dataset import Dataset, ImageSet, check_class_names
+from triptych.data.dataset import Dataset, ImageSet, ImageSizes, check_class_names
 from triptych.data.restricted_pickle import load_restricted
 from triptych.data.source import check_image_size, name_after
 from triptych.data.tar_members import LARGEST_MEMBER, is_archive, read_members
@@ -53,6 +53,8 @@ RULE = 1
 """Part of every key: to be raised with any change of what is made of the same files."""
 
 CHANNELS, SIDE = 3, 32
+SIZES = ImageSizes(CHANNELS, SIDE, train=50_000, held_out=10_000, classes=10)
+"""Of the published set."""
 
 
 @dataclass(frozen=True)

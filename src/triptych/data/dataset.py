@@ -56,6 +56,25 @@ def _can_be_shown(character: str) -> bool:
 
 
 @dataclass(frozen=True)
+class ImageSizes:
+    """What is known of a data set before its images are read; None: nothing.
+
+    Attributes:
+        channels: colour channels of every image.
+        image_size: height and width of every image, in pixels.
+        train: images to train on.
+        held_out: images that training never sees.
+        classes: number of classes.
+    """
+
+    channels: int
+    image_size: int
+    train: int | None = None
+    held_out: int | None = None
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """Labelled images of one split, all of one size.
 

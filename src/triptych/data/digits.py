@@ -11,12 +11,12 @@ from importlib.resources import files
 import numpy as np
 import torch
 
-from triptych.data.dataset import Dataset, ImageSet
+from triptych.data.dataset import Dataset, ImageSet, ImageSizes
 
 HELD_OUT_EVERY = 5
 """Within each class, every fifth image is held out of training."""
-SIDE = 8
-"""Pixels."""
+SIZES = ImageSizes(channels=1, image_size=8, train=1_442, held_out=355, classes=10)
+"""What `load` returns."""
 
 
 def load() -> Dataset:
