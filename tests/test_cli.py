@@ -31,6 +31,8 @@ def lines(capsys):
         (["sample"], 2),
         (["sample", "runs/x", "--seeed", "1"], 2),
         (["report"], 2),
+        (["info"], 2),
+        (["info", "digits-unett"], 2),
         (["import"], 2),
         (["export", "runs/x"], 2),
     ],

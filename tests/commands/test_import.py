@@ -52,6 +52,12 @@ def test_an_imported_run_is_sampled_evaluated_and_reported(theirs, tmp_path, cap
     assert told["run"] == str(run)
     backbone = Run(run).model().denoiser.backbone
     assert vars(costs(backbone)).items() <= vars(Run(run).record.history().origin).items()
+    assert say("info", run, "--json") == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert vars(costs(backbone)).items() <= facts.items()
+    assert (facts["training"], facts["done"], facts["data"]["train"]) == (None, None, None)
+    assert say("info", run) == 0
+    assert "imported, trained elsewhere" in capsys.readouterr().out
     assert told["parameters"] == UNet2DModel.from_pretrained(theirs / "unet").num_parameters()
     assert say("sample", run, "--count", "4", "--sampler", "ddim:2", "--quiet") == 0
     assert say("sample", run, "--sampler", "ddim:2", "--quiet") == 0

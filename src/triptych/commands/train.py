@@ -13,6 +13,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from triptych.commands.overrides import split_tokens
 from triptych.errors import UserError
 from triptych.parsing import parse
 from triptych.recipe_files import find_recipe, parse_recipe
@@ -44,7 +45,7 @@ class TrainOptions:
 
 def run(tokens: Sequence[str]) -> int:
     """Train what the tokens ask for; return the exit code."""
-    own, overrides = split_tokens(tokens)
+    own, overrides = split_tokens(tokens, (field.name for field in fields(TrainOptions)))
     if "--help" in own and not own[0].startswith("-"):
         from triptych.experiment import load_experiment  # loads torch
 
@@ -80,20 +81,3 @@ def run(tokens: Sequence[str]) -> int:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
     return STOPPED if outcomes[-1]["stopped"] else 0
-
-
-def split_tokens(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part the tokens into the command's own and the overrides of recipe fields.
-
-    An option and the values that follow it belong together; what precedes all options are recipes.
-    """
-    names = [field.name.replace("_", "-") for field in fields(TrainOptions)]
-    known = {f"--{name}" for name in names} | {f"--no-{name}" for name in names} | {"--help"}
-    own: list[str] = []
-    overrides: list[str] = []
-    current = own
-    for token in tokens:
-        if token.startswith("--") or token == "-h":
-            current = own if token.split("=")[0].replace("_", "-") in known else overrides
-        current.append("--help" if token == "-h" else token)
-    return own, overrides

@@ -51,7 +51,7 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
 
     Stops in between add nothing: what they save is removed when newer checkpoints are safe.
     """
-    averaged = sum(tensor.nbytes for tensor in network.state_dict().values())
+    averaged = averaged_size(network)
     config = clock.config
     every, last = config.checkpoint_every, clock.whole_epochs(clock.total_steps)
     ends_between = (
@@ -63,8 +63,17 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
     if config.keep_every is not None:
         kept = every * older // math.lcm(every, config.keep_every)
         kept = min(kept + 1, older)  # the one with the lowest held-out error stays, if not among them
-    # A whole one holds the average, the weights, and AdamW's two averages of each weight.
-    return DiskNeed(4 * averaged, newest, averaged, kept)
+    return DiskNeed(full_size(network), newest, averaged, kept)
+
+
+def averaged_size(network: nn.Module) -> int:
+    """Return the bytes of a network's weights, or of their average."""
+    return sum(tensor.nbytes for tensor in network.state_dict().values())
+
+
+def full_size(network: nn.Module) -> int:
+    """Return the bytes of what trains a network: its average, its weights, AdamW's two averages of each."""
+    return 4 * averaged_size(network)
 
 
 def check_disk(need: DiskNeed, folder: Path) -> str:
