@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import fields
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from commands.command_line import say, the_line
 from report.synthetic_run import STEPS_PER_EPOCH, RunWriter
 from training.tiny import TINY, train
 
+from triptych.backbones import BACKBONES
 from triptych.backbones.costs import costs
 from triptych.checkpoints.find import FOLDER
 from triptych.commands.info import columns
@@ -159,6 +161,16 @@ def test_several_stand_side_by_side(runs, capsys):
     assert rows["images"] == ["1,442", "1,442", "1,442", "50,000"]
     assert rows["state"] == ["–", "finished", "finished", "–"]
     assert rows["GFLOP per image"][3] == "12.4"
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_sizes_of_one_kind_stand_together(kind, tmp_path, capsys):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"{{backbone: {{kind: {kind}}}, data: {{name: cifar10}}}}")
+    titles = list(table(capsys, "digits-unet", recipe))
+    sizes = {field.name.replace("_", "-") for each in (kind, "unet") for field in fields(BACKBONES[each])}
+    assert titles.index("backbone") == 1
+    assert set(titles[2 : titles.index("parameters")]) == sizes - {"kind"}
 
 
 def test_images_in_a_path_are_not_known_before_they_are_read(tmp_path, capsys):

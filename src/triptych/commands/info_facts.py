@@ -85,14 +85,16 @@ class Facts:
     @property
     def groups(self) -> tuple[dict[str, str], ...]:
         """What a table shows, title by title, in groups that every run and recipe has in the same order."""
-        return self._network(), self._images(), self._training(), self._done()
+        return self._backbone(), self._network(), self._images(), self._training(), self._done()
+
+    def _backbone(self) -> dict[str, str]:
+        sizes: dict[str, Any] = asdict(self.experiment.backbone)
+        kind = {"backbone": sizes.pop("kind")}
+        return kind | {f"  {name.replace('_', '-')}": _text(value) for name, value in sizes.items()}
 
     def _network(self) -> dict[str, str]:
-        sizes: dict[str, Any] = asdict(self.experiment.backbone)
         classes = UNKNOWN if self.images.classes is None else str(self.images.classes)
         return {
-            "backbone": sizes.pop("kind"),
-            **{f"  {name.replace('_', '-')}": _text(value) for name, value in sizes.items()},
             "parameters": numbers.millions(self.costs.parameters),
             "GFLOP per image": numbers.giga(self.costs.flops),
             "weights, EMA, AdamW": size(self.memory),
