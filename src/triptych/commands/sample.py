@@ -1,4 +1,4 @@
-"""`triptych sample`: draw images from a run."""
+"""`triptych sample`: draw images from a run, or the same images from several."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from triptych.errors import UserError
 from triptych.parsing import parse
 
 if TYPE_CHECKING:
+    from triptych.commands.bout import Bout
     from triptych.commands.sample_pictures import Written
     from triptych.generation import Request
     from triptych.runs import Model, Run
@@ -26,11 +27,13 @@ class SampleOptions:
     """Draw images from a run: a labelled grid, single pictures, a GIF of the denoising.
 
     Image j has class j mod K, and noise of its own that depends on the seed and on j alone, so that two
-    checkpoints, samplers or scales can be compared image by image.
+    checkpoints, samplers or scales can be compared image by image. So can runs: of several, a picture is
+    written besides that shows the same images by each of them side by side. What is left to the recipe is
+    then left to that of the first.
     """
 
-    run: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Folder of the run, such as runs/digits-unet."""
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """Folders of runs, such as runs/digits-unet; of several, in the order of the picture."""
     sampler: tuple[str, ...] = ()
     """Samplers with their steps and options, such as ddim:50 ddim:50,eta=0.5; by default the recipe's."""
     guidance: tuple[float, ...] = ()
@@ -58,7 +61,8 @@ class SampleOptions:
     precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
     """Of the network; by default what suits the device."""
     out: Path | None = None
-    """Folder to write to, one folder a grid where there are several; by default under the run's samples/."""
+    """Folder to write to, with a folder for every grid and run where there are several. By default grids go
+    under the run's samples/, and what several runs share into a folder beside them."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -72,24 +76,76 @@ def run(tokens: Sequence[str]) -> int:
     if options.count is not None and options.per_class is not None:
         raise UserError("--count and --per-class", "both given", "give one of them")
 
-    from triptych.commands.sample_pictures import Pictures, draw  # loads torch
+    if not options.runs:
+        raise UserError("triptych sample", "no run given", "name the folder of one, such as runs/digits-unet")
+
+    from triptych.commands.bout import Bout  # loads torch
     from triptych.runs import Run
 
-    opened = Run(options.run)
+    runs = [Run(folder) for folder in options.runs]
+    bout = None
+    if len(runs) > 1:
+        classless = bool(options.guidance) and not any(options.guidance)
+        bout = Bout.of(runs, options.checkpoint, options.out, classless=classless)
     weights = "raw" if options.raw else "ema"
-    model = opened.model(options.checkpoint, weights, options.device, options.precision)
-    requests = make_requests(opened, model, options)
-    outcomes = []
-    for request in requests:
-        by_class = options.count is None and request.guidance > 0
-        pictures = Pictures(by_class, options.gif, options.singles, options.out, len(requests) > 1)
-        outcomes.append(draw(opened, model, request, pictures, silent=options.quiet or options.json))
-        if not (options.quiet or options.json):
-            tell(request, outcomes[-1])
+    models = [run.model(options.checkpoint, weights, options.device, options.precision) for run in runs]
+    requests = [make_requests(run, model, options, runs[0]) for run, model in zip(runs, models, strict=True)]
+    outcomes: list[Written] = []
+    for asked in zip(*requests, strict=True):
+        outcomes += draw_alike(bout, runs, models, asked, options, several=len(requests[0]) > 1)
     if options.json:
         json.dump([asdict(written) for written in outcomes], sys.stdout, indent=1)
         print()
     return 0
+
+
+def draw_alike(
+    bout: Bout | None,
+    runs: Sequence[Run],
+    models: Sequence[Model],
+    requests: Sequence[Request],
+    options: SampleOptions,
+    *,
+    several: bool,
+) -> list[Written]:
+    """Draw the same images from every run, each by its own model and request, and record them.
+
+    Args:
+        bout: what they have in common; None for a single run.
+        runs: the runs.
+        models: of each.
+        requests: to each; alike but for the size of batches.
+        options: what else was asked for.
+        several: whether these are not the only requests.
+    """
+    from triptych.commands.sample_pictures import Pictures, draw, record, rows_of
+    from triptych.commands.writing import writing_to
+
+    silent = options.quiet or options.json
+    request = requests[0]
+    by_class = options.count is None and request.guidance > 0
+    folder = None
+    if bout is not None:
+        per_class = rows_of(request, runs[0].class_names) if by_class else None
+        folder = bout.folder(models, request, per_class, several)
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)  # told before the images have cost an hour
+    outcomes = []
+    for run, model, own in zip(runs, models, requests, strict=True):
+        out = options.out if bout is None else bout.own_out(run)
+        pictures = Pictures(by_class, options.gif, options.singles, out, several)
+        outcomes.append(draw(run, model, own, pictures, silent=silent))
+        if not silent:
+            tell(own, outcomes[-1].written)
+    shared = None
+    if bout is not None and folder is not None:
+        shared = bout.write(folder, models, request, [outcome.drawn for outcome in outcomes], by_class)
+        if not silent:
+            print(shared, flush=True)
+    return [
+        record(run, model, outcome, shared)
+        for run, model, outcome in zip(runs, models, outcomes, strict=True)
+    ]
 
 
 def tell(request: Request, written: Written) -> None:
@@ -99,14 +155,15 @@ def tell(request: Request, written: Written) -> None:
     print(f"{written.count} images, {request.caption}, {cost}", flush=True)
 
 
-def make_requests(opened: Run, model: Model, options: SampleOptions) -> list[Request]:
+def make_requests(opened: Run, model: Model, options: SampleOptions, first: Run) -> list[Request]:
     """Return the requests that the options make of this model: one for every sampler and scale.
 
-    All are checked before the first is drawn.
+    All are checked before the first is drawn. What the options leave open is as in the recipe of `first`, so
+    that several runs draw the same.
     """
-    defaults = opened.experiment.sampling
-    names = opened.class_names
-    if (options.per_class is not None or options.classes) and model.denoiser.backbone.classes == 0:
+    defaults, names = first.experiment.sampling, first.class_names
+    conditional = model.denoiser.backbone.classes > 0
+    if (options.per_class is not None or options.classes) and not conditional:
         raise UserError("--per-class and --classes", "the model is unconditional", "use --count")
     if options.classes and 0 in options.guidance:
         raise UserError(
@@ -125,7 +182,7 @@ def make_requests(opened: Run, model: Model, options: SampleOptions) -> list[Req
             classes=classes,
         )
         for sampler in chosen_samplers(options.sampler, options.details, defaults.sampler)
-        for guidance in dict.fromkeys(options.guidance or (None,))
+        for guidance in dict.fromkeys(options.guidance or (defaults.guidance if conditional else 0.0,))
     ]
 
 

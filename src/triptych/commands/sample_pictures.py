@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,14 +44,17 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what it took."""
+    """What was written of one run's images, and what it took."""
 
+    run: str
     grid: str
     gif: str | None
     singles: str | None
     count: int
     network_calls: int
     seconds: float
+    side_by_side: str | None = None
+    """The picture that shows them beside those of other runs."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,20 @@ class Drawn:
     seconds: float
 
 
-def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent: bool) -> Written:
-    """Draw the images of `request`, write the pictures that are wanted, and record it."""
+@dataclass(frozen=True)
+class Outcome:
+    """What one run drew, what was written of it, and the event that is to be recorded of it."""
+
+    drawn: Drawn
+    written: Written
+    event: Sampled
+
+
+def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent: bool) -> Outcome:
+    """Draw the images of `request` and write the pictures that are wanted; nothing is recorded yet."""
     names = run.class_names
-    per_class = request.count // len(request.classes or names) if pictures.by_class else None
-    name = folder_name(model, request, per_class)
+    per_class = rows_of(request, names) if pictures.by_class else None
+    name = folder_name(model.checkpoint, model.weights, request, per_class)
     folder = run.folder / "samples" / name
     if pictures.out is not None:
         folder = pictures.out / name if pictures.among_several else pictures.out
@@ -105,8 +117,8 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         device=describe_device(model.device),
         precision=model.denoiser.precision,
     )
-    run.record.append(sampled, model.step, model.attempt)
-    return Written(
+    written = Written(
+        run=str(run.folder),
         grid=str(folder / "grid.png"),
         gif=str(folder / "denoising.gif") if film else None,
         singles=str(folder / "images") if pictures.singles else None,
@@ -114,6 +126,22 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         network_calls=drawn.calls,
         seconds=drawn.seconds,
     )
+    return Outcome(drawn, written, sampled)
+
+
+def record(run: Run, model: Model, outcome: Outcome, shared: Path | None) -> Written:
+    """Record what a run drew, with the picture that it shares with others, and return what was written."""
+    event, written = outcome.event, outcome.written
+    if shared is not None:
+        event = replace(event, side_by_side=relative(shared, run.folder))
+        written = replace(written, side_by_side=str(shared))
+    run.record.append(event, model.step, model.attempt)
+    return written
+
+
+def rows_of(request: Request, class_names: Sequence[str]) -> int:
+    """Return the images of each class that a request draws."""
+    return request.count // len(request.classes or class_names)
 
 
 def draw_images(model: Model, request: Request, film: Film | None, *, silent: bool) -> Drawn:
@@ -130,10 +158,10 @@ def draw_images(model: Model, request: Request, film: Film | None, *, silent: bo
     return Drawn(torch.cat(pixels), torch.cat(labels), calls, time.perf_counter() - start)
 
 
-def folder_name(model: Model, request: Request, per_class: int | None) -> str:
+def folder_name(checkpoint: str, weights: str, request: Request, per_class: int | None) -> str:
     """Return a folder name that tells apart whatever gives different images or another layout."""
     sampler = request.sampler.label.translate(str.maketrans(":,=", "---"))
-    parts = [model.checkpoint, *(["raw"] if model.weights == "raw" else []), sampler]
+    parts = [checkpoint, *(["raw"] if weights == "raw" else []), sampler]
     parts += [] if request.sampler.clip else ["unclipped"]
     parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}"]
     parts += [f"n-{request.count}" if per_class is None else f"{per_class}-per-class"]
@@ -142,8 +170,8 @@ def folder_name(model: Model, request: Request, per_class: int | None) -> str:
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Return `path` relative to the run's folder, through `..` where it lies outside."""
-    return Path(os.path.relpath(path, folder)).as_posix()
+    """Return `path` relative to the run's folder, through `..` where it lies outside, links followed."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def write_singles(drawn: Drawn, names: Sequence[str] | None, folder: Path) -> None:

@@ -191,6 +191,8 @@ class Sampled:
     """Seconds of sampling alone, without loading and without writing pictures."""
     device: Device
     precision: str = "float32"
+    side_by_side: str | None = None
+    """Path of a picture that shows them beside the same images of other runs, relative to the run folder."""
 
 
 @dataclass(frozen=True)

@@ -172,10 +172,16 @@ def grid(
 def class_grid(
     images: Any, labels: Any, class_names: Sequence[str], *, title: str = "", caption: str = ""
 ) -> Image.Image:
-    """Return a grid with one named row per class that occurs, in the order of `class_names`.
+    """Return a grid with one named row per class that occurs; see `rows_by_class`."""
+    filled, columns, row_labels = rows_by_class(images, labels, class_names)
+    return grid(filled, columns, row_labels=row_labels, title=title, caption=caption)
 
-    `labels` are the classes of `images`, integers [N] in any order; within a row images keep theirs. Rows of
-    fewer images than the longest are filled up with ground.
+
+def rows_by_class(images: Any, labels: Any, class_names: Sequence[str]) -> tuple[np.ndarray, int, list[str]]:
+    """Return images in one row per class that occurs, their columns, and what each row is called.
+
+    Rows come in the order of `class_names`. `labels` are the classes of `images`, integers [N] in any order;
+    within a row images keep theirs. Rows of fewer images than the longest are filled up with ground.
     """
     array = as_array(images)
     classes = np.asarray(labels.tolist() if hasattr(labels, "tolist") else labels, np.int64)
@@ -186,8 +192,7 @@ def class_grid(
         members = array[classes == c]
         filled[row * columns : row * columns + len(members)] = members
     names = lettering.class_labels(class_names)
-    labels_shown = [names[c] for c in present]
-    return grid(filled, columns, row_labels=labels_shown, title=title, caption=caption)
+    return filled, columns, [names[c] for c in present]
 
 
 def is_tiny(images: np.ndarray) -> bool:
