@@ -142,6 +142,7 @@ class RunWriter:
         gif: bool = False,
         guidance: float = 3.0,
         precision: str = "float32",
+        side_by_side: str | None = None,
     ) -> None:
         """Draw eight images per class, or 1,024 of an unconditional run."""
         name = f"samples/epoch-{epoch:05d} {sampler.replace(':', '-')}"
@@ -162,6 +163,7 @@ class RunWriter:
                 took=took,
                 device=ONE_V100,
                 precision=precision,
+                side_by_side=side_by_side,
             ),
             epoch,
         )

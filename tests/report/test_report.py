@@ -302,6 +302,61 @@ def test_models_are_compared_where_they_were_measured_alike(mamba, tmp_path):
     assert len(read) == 3
 
 
+def test_what_each_model_costs_stands_beside_its_figures(mamba, tmp_path):
+    other = RunWriter(tmp_path / "runs" / "unet", backbone="unet", epochs=100, flops=5.58e9)
+    other.train(range(50, 101, 50))
+    other.evaluate(100, (fid(8.157),), took=12.5)
+    overview = section(write([mamba.folder, other.folder], tmp_path), "1.1 Overview")
+    titles = ["Parameters", "GFLOP per image", "Training time", "Sampling time per image"]
+    assert [[row[title] for title in titles] for row in tables(overview)[1]] == [
+        ["35.7M", "12.4", "59h 6m 8.7s", "0.360s"],
+        ["35.7M", "5.58", "about 1h 15m 0.0s", "0.0013s"],
+        ["–", "–", "–", "–"],
+    ]
+    older = RunWriter(tmp_path / "runs" / "older", backbone="dit", flops=0.0)
+    older.evaluate(50, (fid(9.0),))
+    rows = tables(section(write([mamba.folder, older.folder], tmp_path), "1.1 Overview"))[1]
+    assert [row["GFLOP per image"] for row in rows[:2]] == ["12.4", "–"]
+
+
+SHARED = "../bout-cifar10-dim-cfg-unet/last-ddim-50/side-by-side.png"
+
+
+@pytest.mark.parametrize(
+    ("language", "caption"),
+    [
+        ("en", "The same noise, drawn by each model: DDIM 50 steps, CFG 1.4, seed 0:"),
+        ("zh", "各模型对同一噪声的采样结果：DDIM 50 步，CFG 1.4，种子 0："),
+    ],
+)
+def test_a_picture_that_models_share_stands_once_near_the_overview(mamba, tmp_path, language, caption):
+    other = RunWriter(tmp_path / "runs" / "unet", backbone="unet", epochs=100)
+    for run, epoch in ((mamba, 4000), (other, 100)):
+        run.sample(epoch, "ddim:50", 3.0, guidance=1.4, side_by_side=SHARED)
+    text = write([mamba.folder, other.folder], tmp_path / "docs", language)
+    overview = text[: re.search(r"^## 1\.2", text, re.M).start()]
+    assert overview.count(f"\n{caption}\n") == text.count("/side-by-side.png") == 1
+    assert f'src="../runs/{SHARED.removeprefix("../")}"' in overview
+    assert "side-by-side" not in write([mamba.folder], tmp_path, language)
+
+
+def test_a_picture_that_unlike_models_share_stands_where_the_first_of_them_does(mamba, tmp_path):
+    free = RunWriter(tmp_path / "runs" / "free", conditional=False, backbone="unet", epochs=100)
+    mamba.sample(4000, "ddim:50", 3.0, guidance=0.0, side_by_side=SHARED)
+    free.sample(100, "ddim:50", 3.0, side_by_side=SHARED)
+    for order, heading in (([mamba, free], "2.1 Overview"), ([free, mamba], "1.1 Overview")):
+        text = write([run.folder for run in order], tmp_path)
+        assert text.count("/side-by-side.png") == section(text, heading).count("/side-by-side.png") == 1
+
+
+def test_records_of_an_older_version_with_fewer_fields_are_read(mamba, tmp_path):
+    lines = [json.loads(line) for line in mamba.record.path.read_text().splitlines()]
+    dropped = [line["data"].pop(name, None) for line in lines for name in ("flops", "side_by_side")]
+    assert any(dropped)
+    mamba.record.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "GFLOP" not in write([mamba.folder], tmp_path)
+
+
 def test_models_of_one_kind_are_told_apart_by_name(mamba, tmp_path):
     other = RunWriter(tmp_path / "runs" / "wider", epochs=100)
     text = write([mamba.folder, other.folder], tmp_path)

@@ -13,7 +13,7 @@ from triptych.report.numbers import DIGEST
 from triptych.report.rows import Row, groups, headline, metrics_of, ranked, rows_of, surprise, told_apart
 from triptych.report.run import Run, distinct
 from triptych.report.sampling import checkpoint_name
-from triptych.report.training import device, sampler_name
+from triptych.report.training import device, sampler_name, size, whole_time
 
 NONE = "–"
 ARROWS = {"lower": " ↓", "higher": " ↑", "unknown": ""}
@@ -74,18 +74,21 @@ def figures_table(rows: Sequence[Row], words: Language, across_models: bool = Fa
     metrics = metrics_of(rows)
     best = {metric: order[0][1] for metric in metrics if len(order := ranked(rows, metric)) > 1}
     described = [_description(row, rows, across_models, words) for row in rows]
-    titles = [*described[0], *(metric_label(metric, words) for metric in metrics), words("evaluation_time")]
+    costs = [_costs(row, rows, words) if across_models else {} for row in rows]
+    labels = [metric_label(metric, words) for metric in metrics]
+    titles = [*described[0], *labels, *costs[0], words("evaluation_time")]
     lines: list[tuple[Cell, ...]] = []
-    for row, description in zip(rows, described, strict=True):
+    for row, description, cost in zip(rows, described, costs, strict=True):
         cells: list[Cell] = []
         for metric in metrics:
             figure = row.figure(metric)
             text = NONE if figure is None else figure_text(figure)
             cells.append(Strong(text) if best.get(metric) is row else text)
-        lines.append((*description.values(), *cells, _took(row, words)))
+        lines.append((*description.values(), *cells, *cost.values(), _took(row, words)))
     if any(figure.real is not None for row in rows for figure in row.event.data.figures):
         filler = [words("real_images"), *[NONE] * (len(described[0]) - 1)]
-        lines.append((*filler, *(_real(rows, metric) for metric in metrics), NONE))
+        nothing = [NONE] * (len(costs[0]) + 1)
+        lines.append((*filler, *(_real(rows, metric) for metric in metrics), *nothing))
     return Table(tuple(titles), tuple(lines))
 
 
@@ -128,6 +131,18 @@ def _description(row: Row, rows: Sequence[Row], across_models: bool, words: Lang
     for title, text in optional.items():
         if len({text(other.passport) for other in rows}) > 1:
             cells[title] = text(passport)
+    return cells
+
+
+def _costs(row: Row, rows: Sequence[Row], words: Language) -> dict[str, str]:
+    """Return what a row's model costs, by column title: its size, its training, and an image of this row."""
+    known = size(row.run)
+    cells = {words("parameters"): known["parameters"]}
+    if any(other.run.origin.flops for other in rows):
+        cells[words("gflop")] = known.get("gflop", NONE)
+    cells[words("training_time")] = NONE if row.run.history.imported else whole_time(row.run, words)
+    seconds = row.event.data.generation_took / row.passport.count
+    cells[words("sampling_time")] = f"{numbers.figure(seconds, 3)}s"
     return cells
 
 

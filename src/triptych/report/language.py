@@ -19,6 +19,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "overview": ("Overview", "总览"),
     "comparison": ("The best of each model by {metric}:", "各模型按 {metric} 的最佳结果："),
+    "bout_caption": (
+        "The same noise, drawn by each model: {caption}, seed {seed}",
+        "各模型对同一噪声的采样结果：{caption}，种子 {seed}",
+    ),
+    "training_time": ("Training time", "训练耗时"),
+    "sampling_time": ("Sampling time per image", "单图采样耗时"),
     "model_heading": ("{model} ({device})", "{model}（{device}）"),
     "model_heading_bare": ("{model}, {device}", "{model}，{device}"),
     "training": ("Training", "训练"),

@@ -124,13 +124,19 @@ def _images(run: Run, sampled: Sampled, words: Language) -> str:
     return numbers.count(sampled.count)
 
 
-def _caption(run: Run, event: Event[Sampled], words: Language) -> str:
-    """Return what tells a picture from others: sampler, scale, and checkpoint where there are several."""
-    caption = sampler_name(event.data.sampler, words)
+def settings_caption(run: Run, sampled: Sampled, words: Language) -> str:
+    """Return how images were drawn: sampler, scale, and their number where no row shows one class."""
+    caption = sampler_name(sampled.sampler, words)
     if run.origin.conditional:
-        caption = words("sample_caption", method=caption, scale=numbers.plain(event.data.guidance))
-    if not event.data.per_class:
-        caption = words("count_caption", count=numbers.count(event.data.count), caption=caption)
+        caption = words("sample_caption", method=caption, scale=numbers.plain(sampled.guidance))
+    if not sampled.per_class:
+        caption = words("count_caption", count=numbers.count(sampled.count), caption=caption)
+    return caption
+
+
+def _caption(run: Run, event: Event[Sampled], words: Language) -> str:
+    """Return what tells a picture from others: how it was drawn, and of which checkpoint of several."""
+    caption = settings_caption(run, event.data, words)
     if len({other.step for other in samples(run)}) > 1:
         name = words("epoch_n", epoch=numbers.plain(event.data.epoch))
         caption = words("row_name", checkpoint=name, sampler=caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from triptych.report import numbers
+from triptych.report.bouts import shared_pictures
 from triptych.report.document import Block, Document, Heading, Items, Note, Paragraph, Picture, Pictures
 from triptych.report.evaluation import comparison, evaluation
 from triptych.report.language import Language
@@ -30,7 +31,8 @@ def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
         chosen = [run for run in runs if run.origin.conditional is kind]
         if chosen:
             chapter += 1
-            blocks += _chapter(str(chapter), chosen, kind, words, curves)
+            shared = shared_pictures(chosen, runs, words)
+            blocks += _chapter(str(chapter), chosen, kind, shared, words, curves)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
         tags=(*distinct(run.origin.data.name for run in runs), "diffusion", "experiments"),
@@ -39,8 +41,10 @@ def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
     )
 
 
-def _chapter(number: str, runs: list[Run], conditional: bool, words: Language, curves: Curves) -> list[Block]:
-    """Return all runs of one kind: an overview, then each in turn."""
+def _chapter(
+    number: str, runs: list[Run], conditional: bool, shared: list[Block], words: Language, curves: Curves
+) -> list[Block]:
+    """Return all runs of one kind: an overview with the pictures that they share, then each in turn."""
     named = list(zip(display_names(runs), runs, strict=True))
     blocks: list[Block] = [
         Heading(1, f"{number}. " + words("conditional" if conditional else "unconditional"))
@@ -48,7 +52,7 @@ def _chapter(number: str, runs: list[Run], conditional: bool, words: Language, c
     if conditional:
         blocks.append(Paragraph(words("cfg_meaning")))
     blocks += [Heading(2, f"{number}.1 " + words("overview")), overview(named, conditional, words)]
-    blocks += comparison(named, words)
+    blocks += [*comparison(named, words), *shared]
     for place, (name, run) in enumerate(named, start=2):
         blocks += _model(f"{number}.{place}", name, run, words, curves)
     return blocks

@@ -94,10 +94,15 @@ def _part(run: Run, attempt: Attempt, words: Language) -> str:
     return words("middle_part", time=time, start=numbers.plain(start), end=numbers.plain(end))
 
 
-def total_time(run: Run, words: Language) -> str:
-    """Return the time of training with all that belongs to it, resumed parts told apart and added up."""
+def whole_time(run: Run, words: Language) -> str:
+    """Return the time of training with all that belongs to it."""
     approximate = any(attempt.approximate for attempt in run.attempts)
-    total = _time(sum(attempt.seconds for attempt in run.attempts), approximate, words)
+    return _time(sum(attempt.seconds for attempt in run.attempts), approximate, words)
+
+
+def total_time(run: Run, words: Language) -> str:
+    """Return the time of training, resumed parts told apart and added up."""
+    total = whole_time(run, words)
     if len(run.attempts) == 1:
         return total
     if len(run.attempts) > MOST_PARTS:
