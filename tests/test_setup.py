@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import demo
 import environment
 import pytest
 import requirements
@@ -16,8 +15,6 @@ import torch_build
 from environment import Environment, Stamp
 from setup_error import SetupError
 from torch_build import Gpu, TorchBuild
-
-from triptych.commands import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = ROOT / "scripts" / "make.py"
@@ -330,7 +327,3 @@ def test_every_requirement_is_pinned_exactly_and_high_enough():
         name, least = re.fullmatch(r"([\w-]+)[>=]=(.+)", requirement).groups()
         release = torch_build.VERSION if name == "torch" else pins[name.lower()]
         assert requirements.numbers(release) >= requirements.numbers(least), requirement
-
-
-def test_the_demo_runs_commands_that_exist():
-    assert [step.split()[0] for step in demo.STEPS if step.split()[0] not in VERBS] == []
