@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from triptych.allocator import keep_freed_memory
 from triptych.errors import UserError
 
 TYPES = ("cpu", "cuda", "mps")
@@ -33,6 +34,8 @@ def select_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = f"torch {torch.__version__} finds no such device"
         raise UserError(f"--device {name}", found, "choose auto or cpu") from error
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 
@@ -56,6 +59,11 @@ def device_name(device: torch.device) -> str:
 def device_count(device: torch.device) -> int:
     """Return how many devices of this type the machine has."""
     return torch.cuda.device_count() if device.type == "cuda" else 1
+
+
+def precise_dtype(device: torch.device) -> torch.dtype:
+    """Return the most precise kind of number that the device has: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def synchronize(device: torch.device) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import torch
 
@@ -53,3 +54,9 @@ def select_precision(
         }.get(device.type, f"this GPU gains nothing by it: {best} is what suits it")
         raise UserError(f"--precision {name} on {device.type}", found, remedy)
     return name
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which operations keep the precision of their tensors, on any device."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -59,6 +59,15 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that weight decay is not meant for: those that a layer names `undecayed`."""
+        return [
+            parameter
+            for module in self.modules()
+            for name, parameter in module.named_parameters(recurse=False)
+            if name in getattr(module, "undecayed", ())
+        ]
+
     def check_condition(self, class_label: Tensor | None, guidance: Tensor | None) -> None:
         """Refuse a condition that this network was not built for, before it is silently ignored."""
         if (class_label is None) != (self.classes == 0):

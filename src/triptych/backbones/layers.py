@@ -19,14 +19,24 @@ def zero(module: nn.Module) -> nn.Module:
     return module
 
 
-def sinusoid(number: Tensor, width: int) -> Tensor:
-    """Embed numbers [B] as sines, then cosines, of geometric frequencies 1 to 1/10,000: f32 [B, width].
+def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """Return a linear map with Glorot's uniform weights (AISTATS 2010, equation 16) and no offset yet."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
 
-    The width is even and at least 4. The positional encoding of arXiv 1706.03762, section 3.5, in the
-    layout that DDPM uses.
+
+def sinusoid(number: Tensor, width: int, inclusive: bool = True) -> Tensor:
+    """Embed numbers [B] as sines, then cosines, of geometric frequencies from 1 on: f32 [B, width].
+
+    The width is even and at least 4. The positional encoding of arXiv 1706.03762, section 3.5. `inclusive`
+    frequencies end at 1/10,000, as DDPM's do; others one step above it, as in the paper and in DiT.
     """
     half = width // 2
-    frequency = torch.exp(torch.arange(half, device=number.device) * (-math.log(10000.0) / (half - 1)))
+    intervals = half - 1 if inclusive else half
+    frequency = torch.exp(torch.arange(half, device=number.device) * (-math.log(10000.0) / intervals))
     angle = number.float()[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
@@ -34,15 +44,16 @@ def sinusoid(number: Tensor, width: int) -> Tensor:
 class NoiseEmbedding(nn.Module):
     """The noise label as a learned vector: sinusoid, then a perceptron of two layers."""
 
-    def __init__(self, width: int, out: int):
+    def __init__(self, width: int, out: int, inclusive: bool = True):
         super().__init__()
         self.width = width
+        self.inclusive = inclusive
         self.up = nn.Linear(width, out)
         self.out = nn.Linear(out, out)
 
     def forward(self, noise_label: Tensor) -> Tensor:
         """Embed labels [B] as [B, out]."""
-        return self.out(F.silu(self.up(sinusoid(noise_label, self.width))))
+        return self.out(F.silu(self.up(sinusoid(noise_label, self.width, self.inclusive))))
 
 
 class SpatialAttention(nn.Module):

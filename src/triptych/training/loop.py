@@ -15,7 +15,7 @@ from triptych.checkpoints.write import NonFiniteWeights, write
 from triptych.data.batches import Batches
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
-from triptych.devices import synchronize
+from triptych.devices import precise_dtype, synchronize
 from triptych.diffusion.objectives import Objective
 from triptych.errors import UserError
 from triptych.record.events import Event, Finished, HeldOut, Payload, Previewed, Progress, Saved, Stopped
@@ -75,10 +75,9 @@ class Training:
         if self.device.type == "cpu":
             torch.set_num_threads(self.state.threads)
         # Loss and gradient norm are summed on the device: reading each would stall it in every step.
-        precise = torch.float32 if self.device.type == "mps" else torch.float64
         running = self.state.running
         sums = [running.loss, running.gradient_norm, running.finite]
-        self._sums = torch.tensor(sums, dtype=precise, device=self.device)
+        self._sums = torch.tensor(sums, dtype=precise_dtype(self.device), device=self.device)
         self._measured_at = (self.state.step, 0.0)
 
     def run(self, stop: StopRequest) -> str | None:

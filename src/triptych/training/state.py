@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,10 +67,9 @@ class TrainState:
     def fresh(cls, network: Backbone, config: TrainingConfig, precision: str = "float32") -> TrainState:
         """Return the state before the first step, around a network on its device."""
         optimizer = torch.optim.AdamW(
-            network.parameters(),
+            parameter_groups(network, config.weight_decay),
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
         )
         ema = copy.deepcopy(network).requires_grad_(False).eval()
         device = next(network.parameters()).device
@@ -108,6 +108,18 @@ class TrainState:
         if saved := state.get("scaler"):  # empty where the precision was another
             self.scaler.load_state_dict(saved)
         self.threads = state["threads"]
+
+
+def parameter_groups(network: Backbone, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameters that decay and, where there are any, those that must not."""
+    undecayed = network.undecayed_parameters()
+    spared = set(map(id, undecayed))
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in network.parameters() if id(p) not in spared], "weight_decay": weight_decay}
+    ]
+    if undecayed:
+        groups.append({"params": undecayed, "weight_decay": 0.0})
+    return groups
 
 
 def flatten_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from triptych.precision import without_autocast
 
 BLOCK = 16
 """Tokens of a block: more of them keep fewer states at borders, fewer need less cache."""
@@ -67,18 +68,12 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, rever
     dtype = reduce(torch.promote_types, (t.dtype for t in (x, dt, A, B, C)), torch.float32)
     inputs = Inputs(*(t.to(dtype).contiguous() for t in (x, dt, A, B, C)))
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    with _without_autocast(x.device):
+    with without_autocast(x.device):
         if differentiable:
             y = SelectiveScan.apply(*inputs, reverse)
         else:
             y, _ = _forward(inputs, reverse, keep=False)
     return y.to(x.dtype)
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which matrix products keep their precision; not every device knows autocast."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class Inputs(NamedTuple):
@@ -108,7 +103,7 @@ class SelectiveScan(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the five inputs, given that of y [B, L, D]."""
         *inputs, borders = ctx.saved_tensors
-        with _without_autocast(dy.device):
+        with without_autocast(dy.device):
             return *_backward(Inputs(*inputs), borders, dy.contiguous(), ctx.reverse), None
 
 
