@@ -185,6 +185,20 @@ def test_the_report_shows_the_picture_once(runs, language, capsys):
     assert "side-by-side" not in out.read_text()
 
 
+def test_a_star_means_the_runs_and_not_what_lies_beside_them(runs, capsys):
+    shutil.rmtree(runs / "free")
+    told(capsys, runs / "a", runs / "b", *ASK)
+    everything = sorted(runs.iterdir())
+    assert len(everything) == 3
+    assert [each["run"] for each in told(capsys, *everything, *ASK)] == ["runs/a", "runs/b"]
+    assert say("report", *everything, "--quiet") == 0
+    assert say("info", *everything, "--json") == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["runs/a", "runs/b"]
+    for verb in ("sample", "report", "info"):
+        assert the_line(capsys, verb, runs / "bout-a-b")
+    assert "there is no such folder" in the_line(capsys, "report", runs / "a", runs / "bout-a-c")
+
+
 def test_a_run_behind_a_link_names_the_picture_from_where_it_is(runs, capsys):
     real = Path("disk") / "b"
     real.parent.mkdir()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from triptych.commands.run_folders import BOUT
 from triptych.commands.sample_pictures import Drawn, folder_name, in_file_name
 from triptych.commands.writing import writing_to
 from triptych.errors import UserError
@@ -68,7 +69,7 @@ class Bout:
         what = folder_name(checkpoint, models[0].weights, request, per_class)
         if self.out is not None:
             return self.out / what if several else self.out
-        return self.parent / f"bout-{joined(self.names)}" / what
+        return self.parent / f"{BOUT}{joined(self.names)}" / what
 
     def write(
         self, folder: Path, models: Sequence[Model], request: Request, drawn: Sequence[Drawn], by_class: bool

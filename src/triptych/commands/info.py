@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from triptych.commands.overrides import split_tokens
+from triptych.commands.run_folders import is_bout
 from triptych.errors import UserError
 from triptych.parsing import parse
 from triptych.recipe_files import find_recipe, packaged_recipes, parse_recipe
@@ -45,9 +46,10 @@ def run(tokens: Sequence[str]) -> int:
     """Tell what the tokens ask for; return the exit code."""
     own, overrides = split_tokens(tokens, (field.name for field in fields(InfoOptions)))
     options = parse(InfoOptions, own, "triptych info")
-    if not options.names:
+    names = [name for name in options.names if not is_bout(Path(name))]
+    if not names:
         raise UserError("triptych info", "nothing to tell of", "name a run's folder, or a recipe")
-    runs = [name for name in options.names if is_run(name)]  # a mistyped name is told before torch is loaded
+    runs = [name for name in names if is_run(name)]  # a mistyped name is told before torch is loaded
     if runs and overrides:
         config = Path(runs[0]) / "config.yaml"
         raise UserError(
@@ -60,9 +62,7 @@ def run(tokens: Sequence[str]) -> int:
 
     from triptych.commands.info_facts import facts_of_recipe, facts_of_run  # loads torch
 
-    facts = [
-        facts_of_run(name) if name in runs else facts_of_recipe(name, overrides) for name in options.names
-    ]
+    facts = [facts_of_run(name) if name in runs else facts_of_recipe(name, overrides) for name in names]
     if options.json:
         told = [fact.plain | ({"config": fact.config} if options.config else {}) for fact in facts]
         json.dump(told, sys.stdout, indent=1)

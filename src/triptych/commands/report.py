@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from triptych.commands.run_folders import without_bouts
 from triptych.commands.writing import writing_to
 from triptych.errors import UserError
 from triptych.parsing import parse
@@ -31,13 +32,14 @@ class ReportOptions:
 def run(tokens: Sequence[str]) -> int:
     """Write what the tokens ask for; return the exit code."""
     options = parse(ReportOptions, tokens, "triptych report")
-    if not options.runs:
+    runs = without_bouts(options.runs)
+    if not runs:
         raise UserError("triptych report", "no run given", "name the folder of one, such as runs/digits-unet")
 
     from triptych.report.report import report
 
     with writing_to(options.out):
-        written = report(options.runs, options.out, options.language)
+        written = report(runs, options.out, options.language)
     if not options.quiet:
         print(written)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from triptych.commands.run_folders import without_bouts
 from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
 from triptych.errors import UserError
 from triptych.parsing import parse
@@ -76,13 +77,14 @@ def run(tokens: Sequence[str]) -> int:
     if options.count is not None and options.per_class is not None:
         raise UserError("--count and --per-class", "both given", "give one of them")
 
-    if not options.runs:
+    folders = without_bouts(options.runs)
+    if not folders:
         raise UserError("triptych sample", "no run given", "name the folder of one, such as runs/digits-unet")
 
     from triptych.commands.bout import Bout  # loads torch
     from triptych.runs import Run
 
-    runs = [Run(folder) for folder in options.runs]
+    runs = [Run(folder) for folder in folders]
     bout = None
     if len(runs) > 1:
         classless = bool(options.guidance) and not any(options.guidance)
