@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -67,6 +68,14 @@ class Backbone(nn.Module):
             for name, parameter in module.named_parameters(recurse=False)
             if name in getattr(module, "undecayed", ())
         ]
+
+    def implementations(self, device: torch.device) -> list[str]:
+        """Return what computes, on `device`, the parts that several implementations can, a line for each.
+
+        Layers that have a choice tell by a method `implementation(device)`.
+        """
+        choices = [getattr(module, "implementation", None) for module in self.modules()]
+        return list(dict.fromkeys(choice(device) for choice in choices if choice is not None))
 
     def check_condition(self, class_label: Tensor | None, guidance: Tensor | None) -> None:
         """Refuse a condition that this network was not built for, before it is silently ignored."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from triptych.backbones.backbone import Backbone
+from triptych.backbones.diffusers_options import CLASS
+from triptych.backbones.foreign_tensors import in_float32
 from triptych.backbones.unet import UNetConfig
-from triptych.errors import UserError
 
 OUTSIDE = {
     "noise_embedding.up": "time_embedding.linear_1",
@@ -84,24 +85,15 @@ def from_theirs(tensors: Mapping[str, Tensor], network: Backbone, config: UNetCo
     Raises:
         UserError: a tensor is missing, unknown, of another shape, or holds no floating-point numbers.
     """
-    theirs = {_today(name): tensor for name, tensor in tensors.items()}
     wanted = {name: their_names(name, config.blocks) for name in network.state_dict()}
-    expected = {inner for names in wanted.values() for inner in names}
-    _refuse_names("missing", expected - theirs.keys(), len(expected))
-    _refuse_names("unknown", theirs.keys() - expected, len(theirs))
-    ours, wrong = {}, []
-    for name, tensor in network.state_dict().items():
-        shape = (tensor.shape[0] // len(wanted[name]), *tensor.shape[1:])
-        parts = [theirs[inner] for inner in wanted[name]]
-        for inner, part in zip(wanted[name], parts, strict=True):
-            if part.shape != shape or not part.is_floating_point() or part.element_size() > 4:
-                found = f"{inner} is {str(part.dtype).removeprefix('torch.')} {list(part.shape)}"
-                wrong.append(f"{found}, not float {list(shape)}")
-        if not wrong:
-            ours[name] = torch.cat([part.float() for part in parts])
-    if wrong:
-        raise _broken(f"{wrong[0]} ({len(wrong)} of {len(expected)} tensors do not fit its config.json)")
-    return ours
+    shapes = {
+        inner: (tensor.shape[0] // len(wanted[name]), *tensor.shape[1:])
+        for name, tensor in network.state_dict().items()
+        for inner in wanted[name]
+    }
+    today = {_today(name): tensor for name, tensor in tensors.items()}
+    theirs = in_float32(today, shapes, CLASS, "its config.json")
+    return {name: torch.cat([theirs[inner] for inner in names]) for name, names in wanted.items()}
 
 
 def _today(name: str) -> str:
@@ -109,12 +101,3 @@ def _today(name: str) -> str:
     module, _, kind = name.rpartition(".")
     stem, _, last = module.rpartition(".")
     return f"{stem}.{OLD_NAMES[last]}.{kind}" if ".attentions." in name and last in OLD_NAMES else name
-
-
-def _refuse_names(what: str, names: set[str], count: int) -> None:
-    if names:
-        raise _broken(f"{what} tensor {min(names)[:100]!r} ({len(names)} of {count} are {what})")
-
-
-def _broken(found: str) -> UserError:
-    return UserError("import a UNet2DModel", found, "restore its files from where they came")

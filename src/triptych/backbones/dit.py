@@ -73,6 +73,17 @@ def sized(size: str, patch: int) -> DiTConfig:
     return DiTConfig(patch=patch, width=width, depth=depth, heads=heads)
 
 
+class HeadNorm(nn.RMSNorm):
+    """Queries or keys scaled to mean square 1 and by learned gains, in the gains' precision under autocast."""
+
+    def __init__(self, width: int):
+        super().__init__(width, eps=NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [B, heads, N, E] for x of that shape, in the precision of x."""
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Every token gathers from all others (arXiv 1706.03762, section 3.2.2)."""
 
@@ -81,8 +92,8 @@ class Attention(nn.Module):
         self.heads = config.heads
         head_width = config.width // config.heads
         self.qkv = linear(config.width, 3 * config.width)
-        self.norm_q = nn.RMSNorm(head_width, eps=NORM_EPS) if config.qk_norm else nn.Identity()
-        self.norm_k = nn.RMSNorm(head_width, eps=NORM_EPS) if config.qk_norm else nn.Identity()
+        self.norm_q = HeadNorm(head_width) if config.qk_norm else nn.Identity()
+        self.norm_k = HeadNorm(head_width) if config.qk_norm else nn.Identity()
         self.out = linear(config.width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:

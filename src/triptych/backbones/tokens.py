@@ -149,9 +149,10 @@ class TokenBackbone(Backbone):
         self.norm_out = normalisation(config)
         self.modulation_out = Modulation(width, 2)
         self.project = zero(nn.Linear(width, folded))
-        self.conv_out = nn.Conv2d(channels, channels, 3, padding=1) if config.output_conv else None
-        if self.conv_out is not None:
-            nn.init.zeros_(self.conv_out.bias)  # a fresh network predicts zero
+        # Without an offset: a fresh network predicts zero.
+        self.conv_out = (
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False) if config.output_conv else None
+        )
 
     def forward(
         self,

@@ -102,6 +102,8 @@ def train_run(
             console.say(f"{folder} is trained to its end; more --training.{limit} would go on from there")
         else:
             console.say(disk)
+            for line in ready.denoiser.backbone.implementations(ready.device):
+                console.say(line)
             with console.bar(training):
                 stopped = training.run(stop)
             console.closing(folder, stopped, training.state.step)

@@ -12,6 +12,7 @@ import torch
 
 from triptych.backbones.state_space import fused
 from triptych.backbones.state_space.selective_scan import selective_scan, selective_scan_reference
+from triptych.backbones.state_space.ssd import ssd, ssd_reference
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 MODULE = "mamba_ssm.ops.selective_scan_interface"
@@ -224,6 +225,34 @@ def test_no_generator_is_disturbed(monkeypatch):
     before = torch.get_rng_state()
     fused.selective_scan_path(GPU)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_scan_of_mamba_2_is_another_operation(monkeypatch):
+    """A stand-in that takes one group at a time, in one direction, as the package's kernel does."""
+
+    def kernel(x, dt, A, B, C, chunk_size, D=None):
+        assert {t.dtype for t in (x, dt, A, B, C, D)} == {torch.float32} and chunk_size == fused.SSD_CHUNK
+        return wrong * ssd_reference(x, dt, A, B, C, D)
+
+    module = "mamba_ssm.ops.triton.ssd_combined"
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton", module):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules[module], "mamba_chunk_scan_combined", kernel, raising=False)
+    problem = fused.SSD.problem
+    monkeypatch.setattr(fused, "SSD", dataclasses.replace(fused.SSD, problem=lambda device: problem(CPU)))
+    wrong = 1.0
+    path = fused.ssd_path(GPU)
+    assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
+    tensors = problem(CPU)
+    double = [t.double() for t in tensors]
+    expected = ssd_reference(*double, reverse=(True, False))
+    found = path.function(*tensors, reverse=(True, False)).double()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(path.function(*double, reverse=(True, False)), ssd(*double, reverse=(True, False)))
+    fused.tried.cache_clear()
+    wrong = 1.001
+    assert fused.ssd_path(GPU) == fused.Path("triptych", ssd, fused.ssd_path(GPU).passed_over)
+    assert "the result differs by 0.001" in fused.ssd_path(GPU).passed_over
 
 
 def test_another_operation_is_another_entry(monkeypatch):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from triptych.backbones.state_space.selective_scan import selective_scan
+from triptych.backbones.state_space.ssd import ssd
 
 Scan = Callable[..., Tensor]
 """A function of the scan's tensors and of `reverse`."""
@@ -29,6 +30,9 @@ OURS = "triptych"
 
 MAMBA_STATE = 256
 """The largest state per channel that mamba-ssm's kernel of the selective scan takes."""
+
+SSD_CHUNK = 64
+"""Tokens of a chunk in mamba-ssm's scan of Mamba-2."""
 
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest entry of each tensor: a hundred times float32's rounding."""
@@ -58,11 +62,18 @@ class Operation:
     """Name under which the package is imported."""
     distribution: str
     """Name under which it is installed."""
+    directions: tuple[object, ...] = (False, True)
+    """The values of `reverse` with which both are tried."""
 
 
 def selective_scan_path(device: torch.device) -> Path:
     """Return what computes the selective scan on `device`; its function is called as `selective_scan` is."""
     return _path(SELECTIVE_SCAN, device)
+
+
+def ssd_path(device: torch.device) -> Path:
+    """Return what computes the scan of Mamba-2 on `device`; its function is called as `ssd` is."""
+    return _path(SSD, device)
 
 
 def _path(operation: Operation, device: torch.device) -> Path:
@@ -109,7 +120,7 @@ def _difference(operation: Operation, theirs: Scan, device: torch.device) -> str
     # Asked inside a forward pass, whatever context that runs in.
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
         inputs = operation.problem(device)
-        for reverse in (False, True):
+        for reverse in operation.directions:
             pairs = zip(
                 _results(operation.ours, inputs, reverse), _results(theirs, inputs, reverse), strict=True
             )
@@ -123,7 +134,7 @@ def _difference(operation: Operation, theirs: Scan, device: torch.device) -> str
     return ""
 
 
-def _results(scan: Scan, inputs: tuple[Tensor, ...], reverse: bool) -> list[Tensor]:
+def _results(scan: Scan, inputs: tuple[Tensor, ...], reverse: object) -> list[Tensor]:
     """Return the scan of the inputs, and their gradients for a fixed gradient of the scan."""
     leaves = [tensor.clone().requires_grad_() for tensor in inputs]
     y = scan(*leaves, reverse=reverse)
@@ -165,4 +176,52 @@ SELECTIVE_SCAN = Operation(
     problem=_selective_scan_problem,
     package="mamba_ssm",
     distribution="mamba-ssm",
+)
+
+
+def _ssd_problem(device: torch.device) -> tuple[Tensor, ...]:
+    """Return x, dt, A, B, C, D of a small scan: 150 tokens, 2 groups of 2 heads, weak to strong decays."""
+    x = _waves((2, 150, 4, 16), 1.3, device)
+    dt = (3 * _waves((2, 150, 4), 0.7, device) - 2).exp()
+    A = -(2 * _waves((4,), 1.7, device)).exp()
+    write, read = _waves((2, 150, 2, 16), 2.1, device), _waves((2, 150, 2, 16), 0.3, device)
+    return x, dt, A, write, read, _waves((4,), 0.9, device)
+
+
+def _load_ssd() -> Scan:
+    """Import mamba-ssm's scan of Mamba-2, and return it as a function called as `ssd` is."""
+    kernel = importlib.import_module("mamba_ssm.ops.triton.ssd_combined").mamba_chunk_scan_combined
+
+    def fused(
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None = None,
+        reverse: Sequence[bool] = (False,),
+    ) -> Tensor:
+        if x.dtype == torch.float64:
+            return ssd(x, dt, A, B, C, D, reverse)
+        heads = x.shape[2] // len(reverse)
+        gathered = []
+        for g, backward in enumerate(reverse):
+            own = slice(g * heads, (g + 1) * heads)
+            by_token = (x[:, :, own], dt[:, :, own], B[:, :, g, None], C[:, :, g, None])
+            u, delta, write, read = (t.float().flip(1) if backward else t.float() for t in by_token)
+            skip = None if D is None else D[own].float()
+            y = kernel(u, delta, A[own].float(), write, read, chunk_size=SSD_CHUNK, D=skip)  # B L heads P
+            gathered.append(y.flip(1) if backward else y)
+        return torch.cat(gathered, dim=2).to(x.dtype)
+
+    return fused
+
+
+SSD = Operation(
+    ours=ssd,
+    load=_load_ssd,
+    problem=_ssd_problem,
+    package="mamba_ssm",
+    distribution="mamba-ssm",
+    directions=((False, True), (True, False)),
 )

@@ -21,14 +21,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.backbones.layers import linear
-from triptych.backbones.state_space.fused import selective_scan_path
+from triptych.backbones.state_space.fused import OURS, Path, selective_scan_path, ssd_path
 from triptych.backbones.state_space.gated_norm import GatedNorm
-from triptych.backbones.state_space.ssd import ssd, ssd_mirrored
+from triptych.backbones.state_space.ssd import ssd_mirrored
 
 Directions = Literal["alternating", "split", "double", "mirrored"]
 
 STEP_RANGE = (1e-3, 1e-1)
 """Between these, evenly by their logarithm, lie the first step sizes (arXiv 2312.00752, section 3.6)."""
+
+
+MIRRORED = Path(OURS, ssd_mirrored)
+"""The scan in both directions with shared decays, which no package has."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,16 @@ class Mixer(nn.Module):
         y = self.out(self.gated_norm(self.scan(x, u), self.gate(x)))
         return turned(y) if self.route.columns else y
 
+    def path(self, device: torch.device) -> Path:
+        """Return what computes the scan on `device`."""
+        raise NotImplementedError
+
+    def implementation(self, device: torch.device) -> str:
+        """Return what computes the scan on `device`, and why no other, in one line."""
+        path = self.path(device)
+        told = f"state-space scan computed by {path.name}"
+        return f"{told} ({path.passed_over})" if path.passed_over else told
+
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; x [B, L, D] is the layer's input."""
         raise NotImplementedError
@@ -121,6 +135,10 @@ class SSDMixer(Mixer):
         self.log_decay = nn.Parameter(torch.empty(sets, heads).uniform_(1, 16).log())
         self.direct = nn.Parameter(torch.ones(sets, heads))
 
+    def path(self, device: torch.device) -> Path:
+        """Return what computes the scan on `device`."""
+        return MIRRORED if self.directions == "mirrored" else ssd_path(device)
+
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; see `Mixer.scan`."""
         sizes, sets = self.sizes, self.route.sets
@@ -128,13 +146,14 @@ class SSDMixer(Mixer):
         read = read.unflatten(2, (sets, 2, sizes.state))
         step = F.softplus(self.step(x).unflatten(2, (sets, -1)).float() + self.step_bias)  # B L sets H
         decay = -self.log_decay.float().exp()  # sets H
+        scan = self.path(x.device).function
         x_heads = u.unflatten(2, (-1, sizes.head_width))  # B L H P
         B, C = read.unbind(3)  # B L sets N
         if self.directions == "mirrored":
-            y = ssd_mirrored(x_heads, step[:, :, 0], decay[0], B, C, self.direct[0])
+            y = scan(x_heads, step[:, :, 0], decay[0], B, C, self.direct[0])
         elif self.directions == "double":
-            y = sum(
-                ssd(
+            forward, backward = (
+                scan(
                     x_heads,
                     step[:, :, k],
                     decay[k],
@@ -145,15 +164,16 @@ class SSDMixer(Mixer):
                 )
                 for _, way, k in self.route.passes
             )
+            y = forward + backward
         else:  # a group of heads for each direction
             ways = tuple(one.reverse for one in self.route.passes)
-            y = ssd(x_heads, step.flatten(2), decay.flatten(), B, C, self.direct.flatten(), ways)
+            y = scan(x_heads, step.flatten(2), decay.flatten(), B, C, self.direct.flatten(), ways)
         return y.flatten(2)
 
 
-FLOPS_PER_NUMBER = 7
-"""Of the selective scan, for each token and each number of the state: dt A, its power, what is written (one
-product), the state (two operations), and what is read (two)."""
+FLOPS_PER_NUMBER = 5
+"""Of the selective scan, for each token and each number of the state: dt A, its power, what is written, and the
+state, a multiply-add. Reading is a matrix product, and is counted as such."""
 
 
 class S6Mixer(Mixer):
@@ -166,13 +186,18 @@ class S6Mixer(Mixer):
         self.select = nn.ModuleList(
             linear(part, self.rank + 2 * sizes.state, bias=False) for _ in range(sets)
         )
-        self.step = nn.ModuleList(nn.Linear(self.rank, part, bias=False) for _ in range(sets))
-        for step in self.step:
+        steps = [nn.Linear(self.rank, part, bias=False) for _ in range(sets)]
+        for step in steps:
             nn.init.uniform_(step.weight, -(self.rank**-0.5), self.rank**-0.5)
+        self.step = nn.ModuleList(steps)
         self.step_bias = nn.Parameter(first_steps(sets * part).view(sets, part))
         rates = torch.arange(1, sizes.state + 1, dtype=torch.float32).log()  # S4D-Real, arXiv 2206.11893
         self.log_decay = nn.Parameter(rates.repeat(sets, part, 1))
         self.direct = nn.Parameter(torch.ones(sets, part))
+
+    def path(self, device: torch.device) -> Path:
+        """Return what computes the scan on `device`."""
+        return selective_scan_path(device)
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; see `Mixer.scan`."""
@@ -182,14 +207,13 @@ class S6Mixer(Mixer):
             taken = parts[part]  # B L I/parts
             steps, B, C = self.select[k](taken).split([self.rank, self.sizes.state, self.sizes.state], dim=2)
             dt = F.softplus(self.step[k](steps).float() + self.step_bias[k])  # B L I/parts
-            scan = selective_scan_path(x.device).function
-            y = scan(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
+            y = self.path(x.device).function(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
             y = torch.addcmul(y, taken, self.direct[k])
             gathered[part] = gathered[part] + y if part in gathered else y
         return torch.cat([gathered[part] for part in sorted(gathered)], dim=2)
 
     def uncounted_flops(self, x: Tensor) -> int:
-        """Return the operations of the scan, which has no matrix products, for tokens x [B, L, D]."""
+        """Return the operations of the scan that are no matrix products, for tokens x [B, L, D]."""
         width = len(self.route.passes) * self.sizes.inner // self.route.parts
         return FLOPS_PER_NUMBER * x.shape[0] * x.shape[1] * width * self.sizes.state
 

@@ -1,0 +1,138 @@
+"""The scan of Mamba-2 by matrix products is the recurrence: values and every gradient, for any decay."""
+# ruff: noqa: N806 -- the letters A, B, C, D are the paper's
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+
+from triptych.backbones.state_space.chunked_scan import CHUNK
+from triptych.backbones.state_space.ssd import mirrored_reference, ssd, ssd_mirrored, ssd_reference
+
+NAMES = ("y", "x", "dt", "A", "B", "C", "D")
+STRENGTHS = {"almost none": (1e-6, 1e-6), "usual": (1e-3, 1e-1), "strong": (1, 10), "mixed": (1e-6, 50)}
+"""Step sizes dt of decays exp(-dt |A|) with 1 <= |A| <= 16."""
+
+
+def inputs(dt=(1e-3, 1e-1), length=2 * CHUNK + 5, heads=4, groups=1, dtype=torch.float32, seed=0):
+    """Return x, dt, A, B, C, D of 2 images, heads of width 5, states of width 6; dt even by its logarithm."""
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=g)
+
+    low, high = torch.tensor(dt).log()
+    steps = (low + (high - low) * torch.rand(2, length, heads, generator=g)).exp()
+    rates = -1 - 15 * torch.rand(heads, generator=g)
+    B, C = (normal(2, length, groups, 6) for _ in range(2))
+    tensors = (normal(2, length, heads, 5), steps, rates, B, C, normal(heads))
+    return [t.to(dtype).requires_grad_() for t in tensors]
+
+
+def results(scan, tensors, dtype):
+    """Return y and the gradients of all inputs, for a fixed gradient of y."""
+    leaves = [t.detach().to(dtype).requires_grad_() for t in tensors]
+    y = scan(*leaves)
+    weight = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return [y.detach(), *torch.autograd.grad((y * weight.to(dtype)).sum(), leaves)]
+
+
+def assert_equal(found, expected, tolerance):
+    """Compare tensors, each relative to its own largest entry."""
+    for name, a, b in zip(NAMES, found, expected, strict=True):
+        error = float((a.double() - b).abs().max() / b.abs().max())
+        assert error < tolerance, f"{name} differs by {error:.1e}"
+
+
+WAYS = {"forward": (False,), "reverse": (True,), "split": (False, True)}
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("way", WAYS)
+def test_values_and_gradients_are_the_recurrence_s(way, strength):
+    reverse = WAYS[way]
+    tensors = inputs(STRENGTHS[strength], groups=len(reverse))
+    expected = results(lambda *t: ssd_reference(*t, reverse=reverse), tensors, torch.float64)
+    for dtype, tolerance in ((torch.float32, 5e-6), (torch.float64, 1e-12)):
+        assert_equal(results(lambda *t: ssd(*t, reverse=reverse), tensors, dtype), expected, tolerance)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_mirrored_values_and_gradients_are_the_whole_matrix_s(strength):
+    tensors = inputs(STRENGTHS[strength])
+    expected = results(mirrored_reference, tensors, torch.float64)
+    for dtype, tolerance in ((torch.float32, 5e-6), (torch.float64, 1e-12)):
+        assert_equal(results(ssd_mirrored, tensors, dtype), expected, tolerance)
+
+
+@pytest.mark.parametrize("length", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
+def test_any_number_of_tokens(length):
+    tensors = inputs(length=length, groups=2)
+    ways = {"reverse": (True, False)}
+    expected = results(lambda *t: ssd_reference(*t, **ways), tensors, torch.float64)
+    found = results(lambda *t: ssd(*t, **ways), tensors, torch.float64)
+    for name, a, b in zip(NAMES, found, expected, strict=True):  # of one token, no decay has a gradient
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, msg=name)
+
+
+def test_a_token_sees_those_before_it_or_those_behind_it():
+    tensors = inputs(dtype=torch.float64, groups=2)
+    changed = [t.detach().clone() for t in tensors]
+    changed[0][:, 40] += 1
+    before, after = (ssd(*t, reverse=(False, True)) for t in (tensors, changed))
+    differs = (before != after).any(3).any(0)  # L H
+    assert differs[:40, 2:].all() and not differs[41:, 2:].any()
+    assert differs[40:, :2].all() and not differs[:40, :2].any()
+
+
+def test_reverse_is_the_scan_of_tokens_in_the_other_order():
+    x, dt, A, B, C, D = inputs(dtype=torch.float64)
+    turned = ssd(x.flip(1), dt.flip(1), A, B.flip(1), C.flip(1), D).flip(1)
+    torch.testing.assert_close(ssd(x, dt, A, B, C, D, reverse=(True,)), turned, rtol=1e-12, atol=1e-12)
+
+
+def test_constant_input_approaches_its_geometric_series():
+    """With x, B, C all 1 in one dimension: y_L = dt (1 - r^L) / (1 - r), r = exp(dt A)."""
+    dt, A, length = 0.1, -2.0, 300
+    one = torch.ones(1, length, 1, 1, dtype=torch.float64)
+    y = ssd(one, one[..., 0] * dt, torch.tensor([A], dtype=torch.float64), one, one)
+    r = torch.tensor(dt * A, dtype=torch.float64).exp()
+    series = dt * (1 - r ** torch.arange(1, length + 1)) / (1 - r)
+    torch.testing.assert_close(y.flatten(), series, rtol=1e-12, atol=0)
+
+
+def test_gradients_of_a_tiny_scan_are_those_of_finite_differences():
+    x, dt, A, B, C, D = inputs(length=CHUNK + 2, heads=2, groups=2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda *t: ssd(*t, reverse=(False, True)), (x, dt, A, B, C, D), atol=1e-6, fast_mode=True
+    )
+
+
+def test_views_and_half_precision():
+    x, dt, A, B, C, D = inputs()
+    strided = x.detach().transpose(2, 3).contiguous().transpose(2, 3)
+    torch.testing.assert_close(ssd(strided, dt, A, B, C, D), ssd(x, dt, A, B, C, D), rtol=0, atol=0)
+    half = ssd(x.bfloat16(), dt, A, B.bfloat16(), C.bfloat16(), D)
+    assert half.dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(ssd(x, dt, A, B, C, D), ssd(x, dt, A, B, C, D), rtol=0, atol=0)
+        assert ssd(x, dt, A, B, C, D).dtype == torch.float32
+
+
+def test_checkpointing_changes_nothing():
+    tensors = inputs()
+    plain = results(ssd, tensors, torch.float32)
+    again = results(lambda *t: checkpoint(ssd, *t, use_reentrant=False), tensors, torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_what_is_kept_for_the_backward_pass_grows_with_the_tokens_and_not_their_square():
+    kept = {}
+    for length in (4 * CHUNK, 8 * CHUNK, 16 * CHUNK):
+        seen = {}
+        tensors = inputs(length=length)
+        with saved_tensors_hooks(lambda t, seen=seen: seen.setdefault(t.data_ptr(), t), lambda t: t):
+            ssd(*tensors)
+        kept[length] = sum(t.numel() for t in seen.values())
+    first, second, third = kept.values()
+    assert third - second == pytest.approx(2 * (second - first), rel=0.05)

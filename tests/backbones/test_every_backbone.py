@@ -1,0 +1,105 @@
+"""What is true of every backbone, and of every option of theirs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from backbones.small import ALL, SMALL, arguments, awake
+
+from triptych.backbones import BACKBONES
+from triptych.backbones.costs import costs, outline
+
+
+def built(name, classes=4, channels=3):
+    torch.manual_seed(0)
+    return ALL[name].build(channels, 8, classes)
+
+
+def test_every_kind_is_tried():
+    assert set(SMALL) == set(BACKBONES)
+    assert all(isinstance(config, BACKBONES[kind]) for kind, config in SMALL.items())
+
+
+@pytest.mark.parametrize("classes", [0, 4])
+@pytest.mark.parametrize("name", ALL)
+def test_a_fresh_network_predicts_zero(name, classes):
+    network = built(name, classes)
+    assert not network(*arguments(network)).any()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_fresh_network_learns_at_once(name):
+    """Nothing is so silent that no gradient comes through: after some steps every weight has one."""
+    network = built(name)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    for _ in range(4):
+        optimizer.zero_grad()
+        (network(*arguments(network, 5)) - 1).square().mean().backward()
+        optimizer.step()
+    silent = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_output_depends_on_image_noise_and_class(name):
+    network = awake(built(name))
+    x, noise, label = arguments(network)
+    with torch.no_grad():
+        plain = network(x, noise, label)
+        assert plain.shape == x.shape
+        for other in ((x + 1, noise, label), (x, noise + 50, label), (x, noise, (label + 1) % 5)):
+            assert (network(*other) - plain).abs().flatten(1).max(1).values.min() > 1e-4
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_images_of_a_batch_do_not_mix(name):
+    network = awake(built(name))
+    x, noise, label = arguments(network)
+    with torch.no_grad():
+        together = network(x, noise, label)
+        alone = torch.cat([network(x[i : i + 1], noise[i : i + 1], label[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_labels_are_asked_for_and_refused(name):
+    network = built(name)
+    x, noise, label = arguments(network)
+    with pytest.raises(ValueError, match="labels of 4 classes"):
+        network(x, noise)
+    with pytest.raises(ValueError, match="guidance scale"):
+        network(x, noise, label, torch.ones(3))
+    free = built(name, classes=0)
+    with pytest.raises(ValueError, match="no class labels"):
+        free(x, noise, label)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_half_precision_is_near(name):
+    """Under autocast, as on a GPU."""
+    network = awake(built(name))
+    with torch.no_grad():
+        single = network(*arguments(network))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = network(*arguments(network))
+    assert (half.float() - single).abs().max() < 0.05 * single.abs().max()
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, config in ALL.items() if hasattr(config, "gradient_checkpointing")]
+)
+def test_activations_computed_again_change_no_gradient(name):
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network = awake(replace(ALL[name], gradient_checkpointing=checkpointing).build(3, 8, 4)).train()
+        network(*arguments(network)).square().mean().backward()
+        found.append([p.grad for p in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_costs_are_those_of_its_outline(name):
+    network = built(name)
+    assert costs(network) == costs(outline(ALL[name], 3, 8, 4))
+    assert costs(network).flops > 2 * 3 * 64
