@@ -2,6 +2,7 @@
 
 import pytest
 
+from triptych.backbones.costs import costs, outline
 from triptych.experiment import load_experiment
 from triptych.recipe_files import packaged_recipes
 
@@ -11,7 +12,8 @@ IMAGES = {"digits": (1, 8), "cifar10": (3, 32)}
 def parameters(recipe: str) -> int:
     experiment = load_experiment(recipe)
     channels, side = IMAGES[experiment.data.name]
-    return sum(p.numel() for p in experiment.build(channels, side, 10).parameters())
+    classes = 10 if experiment.conditional else 0
+    return costs(outline(experiment.backbone, channels, side, classes)).parameters
 
 
 @pytest.mark.parametrize("recipe", packaged_recipes())
@@ -45,3 +47,45 @@ def test_the_full_size_unet_is_the_logged_experiment_number_by_number():
     assert (experiment.diffusion.schedule, experiment.diffusion.prediction) == ("linear", "eps")
     assert training.label_drop == 0.1
     assert 0.5 ** (128 / training.ema_half_life) == pytest.approx(0.9999, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "warmup", "previews", "guidance"),
+    [
+        ("cifar10-dim", 20000, 20, (500, 100), ()),
+        ("cifar10-dim-cfg", 4000, 20, (500, 50), (1.8, 3)),
+        ("cifar10-dit-cfg", 5000, 0, (200, 50), (1.8, 2.4, 3)),
+    ],
+)
+def test_the_other_logged_experiments_number_by_number(recipe, epochs, warmup, previews, guidance):
+    """1.2, 2.3 and 2.4 of the log."""
+    experiment = load_experiment(recipe)
+    training, sampling = experiment.training, experiment.sampling
+    assert experiment.conditional == recipe.endswith("-cfg")
+    assert (training.epochs, training.batch_size, training.learning_rate) == (epochs, 128, 1e-4)
+    assert (training.warmup_epochs, training.learning_rate_schedule) == (warmup, "cosine")
+    assert (training.checkpoint_every, training.keep_full, training.keep_every) == (50, 2, None)
+    assert (training.preview_from, training.preview_every) == previews
+    assert (training.preview_count, training.preview_sampler) == (16, "ddim:50")
+    assert (experiment.diffusion.schedule, experiment.diffusion.prediction) == ("linear", "eps")
+    assert experiment.evaluation.checkpoint == ("best-mse", "last")
+    assert experiment.data.name == "cifar10"
+    assert 32.2e6 < parameters(recipe) < 32.6e6
+    if experiment.conditional:
+        assert training.preview_guidance == 1.3
+        assert (sampling.sampler, sampling.guidance, sampling.per_class) == (("ddim:50", "ddpm:1000"), 3, 8)
+        assert experiment.evaluation.guidance == guidance
+    else:
+        assert sampling.sampler == ("ddpm:1000",)
+
+
+@pytest.mark.parametrize("recipe", ["cifar10-dit-strong", "cifar10-dim-strong"])
+def test_strong_recipes_are_as_large_as_the_unet_and_joined_by_long_skips(recipe):
+    experiment = load_experiment(recipe)
+    assert experiment.backbone.long_skips and experiment.backbone.output_conv
+    assert parameters(recipe) == pytest.approx(parameters("cifar10-unet-cfg"), rel=0.04)
+
+
+def test_the_digits_recipes_are_of_equal_size():
+    counts = [parameters(f"digits-{kind}") for kind in ("unet", "dit", "dim")]
+    assert max(counts) / min(counts) < 1.05

@@ -8,9 +8,29 @@ from triptych.checkpoints.read import read
 from triptych.cli import main
 from triptych.record.record import Record
 
+SIZES = {
+    "unet": [
+        *("--backbone.width", "4", "--backbone.multipliers", "1", "1", "--backbone.blocks", "1"),
+        *("--backbone.attention", "4", "--backbone.groups", "2", "--backbone.dropout", "0.2"),
+    ],
+    "dit": [
+        "--backbone.patch",
+        "4",
+        "--backbone.width",
+        "8",
+        "--backbone.depth",
+        "2",
+        "--backbone.heads",
+        "2",
+    ],
+    "dim": [
+        *("--backbone.patch", "2", "--backbone.width", "8", "--backbone.depth", "2"),
+        *("--backbone.head-width", "8", "--backbone.state", "4", "--training.weight-decay", "0.1"),
+    ],
+}
+"""Of the digits' recipe of each backbone."""
+
 TINY = [
-    *("--backbone.width", "4", "--backbone.multipliers", "1", "1", "--backbone.blocks", "1"),
-    *("--backbone.attention", "4", "--backbone.groups", "2", "--backbone.dropout", "0.2"),
     *("--training.batch-size", "500", "--training.epochs", "6", "--training.warmup-epochs", "3"),
     *("--training.checkpoint-every", "2", "--training.preview-from", "2", "--training.preview-every", "2"),
     *("--training.preview-sampler", "ddim:2", "--training.preview-count", "4"),
@@ -18,9 +38,10 @@ TINY = [
 ]
 
 
-def train(runs: Path, *extra: str, name: str = "tiny") -> int:
-    """Train the tiny run in `runs` and return the exit code."""
-    return main(["train", "digits-unet", "--name", name, "--runs", str(runs), "--quiet", *TINY, *extra])
+def train(runs: Path, *extra: str, name: str = "tiny", kind: str = "unet") -> int:
+    """Train the tiny run of a backbone in `runs` and return the exit code."""
+    own = ["--name", name, "--runs", str(runs), "--quiet"]
+    return main(["train", f"digits-{kind}", *own, *SIZES[kind], *TINY, *extra])
 
 
 def checkpoint(runs: Path, epoch: str, name: str = "tiny"):
