@@ -8,7 +8,7 @@ from pathlib import Path
 
 from environment import ROOT, Environment
 
-RECIPES = ("digits-unet",)
+RECIPES = ("digits-unet", "digits-dit", "digits-dim")
 """What is trained and compared, in the order of the report: one recipe of each backbone."""
 
 

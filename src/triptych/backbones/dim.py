@@ -31,13 +31,13 @@ class DiMConfig(TokenConfig):
     """Sizes of Diffusion Mamba. The defaults have as many parameters as DiT-S/2: 32 million."""
 
     kind: Literal["dim"] = "dim"
-    depth: int = 22
+    depth: int = 23
     """Blocks, each one state-space layer."""
     mixer: Literal["ssd", "s6"] = "ssd"
     """The scan: Mamba-2's, of matrix products, or Mamba's, token by token."""
-    directions: Directions = "split"
-    """How a layer goes through the image, rows and columns in turn: one way, two with half of the width each,
-    two with all of it, or two that share their decays (ssd only)."""
+    directions: Directions = "alternating"
+    """How a layer goes through the image, rows and columns in turn: one way (alternating), both, with half of
+    its width each (split), with all of it (double), or with shared parameters (mirrored, ssd only)."""
     expand: int = 2
     """Width inside a layer, in units of `width`."""
     state: int = 64
