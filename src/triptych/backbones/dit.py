@@ -74,7 +74,7 @@ def sized(size: str, patch: int) -> DiTConfig:
 
 
 class HeadNorm(nn.RMSNorm):
-    """Queries or keys scaled to mean square 1 and by learned gains, in the gains' precision under autocast."""
+    """Queries or keys scaled to mean square 1 and by learned gains, in the gains' precision."""
 
     def __init__(self, width: int):
         super().__init__(width, eps=NORM_EPS)

@@ -172,8 +172,8 @@ class SSDMixer(Mixer):
 
 
 FLOPS_PER_NUMBER = 5
-"""Of the selective scan, for each token and each number of the state: dt A, its power, what is written, and the
-state, a multiply-add. Reading is a matrix product, and is counted as such."""
+"""Of the selective scan, for each token and each number of the state: dt A, its power, what is written, and
+the state, a multiply-add. Reading is a matrix product, and is counted as such."""
 
 
 class S6Mixer(Mixer):
