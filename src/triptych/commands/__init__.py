@@ -10,8 +10,8 @@ VERBS = {
     "evaluate": "measure images of a run against real ones, over checkpoints, scales and samplers",
     "report": "write the experiment record of runs as Markdown",
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
-    "import": "make a run of a model that was trained elsewhere, from diffusers' files",
-    "export": "write a run's model as files that diffusers loads",
+    "import": "make a run of a model that was trained elsewhere, from files of diffusers or DiT",
+    "export": "write a run's model as files that diffusers or DiT loads",
 }
 """Every verb, and what it does in one line."""
 

@@ -17,14 +17,15 @@ from triptych.parsing import parse
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write a run's model as files of another program: diffusers loads them as its own."""
+    """Write a run's model as files of another program: diffusers, or DiT, loads them as its own."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """Folder of the run, such as runs/digits-unet."""
     out: Path
     """Folder to write, which is not there yet or is empty."""
-    format: Literal["diffusers"] = "diffusers"
-    """Whose files: diffusers (a folder as DDPMPipeline saves it)."""
+    format: Literal["diffusers", "dit"] = "diffusers"
+    """Whose files: diffusers (of a unet, a folder as DDPMPipeline saves it) or dit (of a dit, a state dict of
+    facebookresearch/DiT)."""
     checkpoint: str = "last"
     """last, best-mse, epoch-350 or 350."""
     raw: bool = False

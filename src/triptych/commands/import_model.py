@@ -29,17 +29,20 @@ class DataOptions:
 class ImportOptions:
     """Make a run of a model that was trained elsewhere: it can be sampled, evaluated and reported.
 
-    Read are folders of diffusers' DDPMPipeline, old ones too. Nothing in them is executed.
+    Read are folders of diffusers' DDPMPipeline, old ones too, and checkpoints of facebookresearch/DiT on
+    pixels. Nothing in them is executed.
     """
 
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """Folder of the files, such as ./ddpm-cifar10-32."""
+    path: Annotated[Positional[Path], arg(metavar="PATH")]
+    """Folder of diffusers' files, such as ./ddpm-cifar10-32, or DiT's weights, such as ./0050000.pt."""
     name: str | None = None
-    """Name of the run; by default the folder's."""
+    """Name of the run; by default the folder's, or the file's without its ending."""
     runs: Path = Path("runs")
     """Folder in which runs are kept."""
     null_class: Literal["last"] | None = None
-    """Say that the last class embedding of a conditional model is that of no class."""
+    """Say that the last class embedding of a conditional model is that of no class; DiT's is taken for it."""
+    heads: int | None = None
+    """Attention heads of a DiT; by default those of the paper's network of its width."""
     data: DataOptions = field(default_factory=DataOptions)
     quiet: bool = False
     """Print nothing but errors."""
@@ -52,20 +55,23 @@ def run(tokens: Sequence[str]) -> int:
     options = parse(ImportOptions, tokens, "triptych import")
 
     from triptych.commands.work_console import WorkConsole  # loads torch
-    from triptych.exchange.diffusers_folder import read_folder
     from triptych.exchange.foreign import UNKNOWN, write_run
+    from triptych.exchange.importing import read_model
 
-    foreign = read_folder(options.folder, options.null_class)
+    foreign = read_model(options.path, options.null_class, options.heads)
     watch = WorkConsole(partial(say, options), quiet=options.quiet)
     images = foreign.images(options.data.name, options.data.path, watch)
-    name = options.folder.resolve().name if options.name is None else options.name
+    # A folder may be given as `.`; a file's own name counts, not that of what it is a link to.
+    usual = options.path.stem if options.path.is_file() else options.path.resolve().name
+    name = usual if options.name is None else options.name
     data_name, class_names = (images.name, images.class_names) if images else (options.data.name, ())
     experiment = foreign.experiment(name, data_name, options.data.path)
     folder = write_run(foreign, experiment, options.runs, data_name=data_name, class_names=class_names)
     guess = foreign.guessed_data(options.data.name, options.data.path)
     if options.json:
-        told = {"run": str(folder), "parameters": foreign.parameters, "digest": foreign.digest}
+        told: dict[str, object] = {"run": str(folder), "parameters": foreign.parameters}
         told |= {"classes": foreign.classes, "data": experiment.data.name, "data_guessed": bool(guess)}
+        told |= {"digest": foreign.digest, "remarks": foreign.remarks}
         json.dump(told, sys.stdout, indent=1)
         print()
         return 0
@@ -73,6 +79,8 @@ def run(tokens: Sequence[str]) -> int:
     predicts = f"{foreign.diffusion.schedule} schedule, predicts {foreign.diffusion.prediction}"
     say(options, str(folder))
     say(options, f"{foreign.parameters:,} parameters, {kind}, {predicts}")
+    for remark in foreign.remarks:
+        say(options, remark)
     if guess:
         otherwise = "if they are others, import it again with --data.name NAME and another --name"
         say(options, f"taken for {guess}, by the size of its images alone; {otherwise}")

@@ -6,9 +6,7 @@ first on the hub, have all files side by side.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import torch as safetensors
@@ -16,10 +14,10 @@ from safetensors import torch as safetensors
 from triptych.backbones.diffusers_options import from_options, to_options
 from triptych.backbones.diffusers_tensors import from_theirs, to_theirs
 from triptych.backbones.unet import UNet, UNetConfig
-from triptych.data.dataset import check_class_names
 from triptych.diffusion.diffusers_scheduler import from_scheduler, to_scheduler
 from triptych.errors import UserError
 from triptych.exchange.foreign import Foreign
+from triptych.exchange.sidecar import SIDECAR, as_json, class_names, read_json, told_of
 from triptych.exchange.weights_file import read_weights
 from triptych.runs import Model, Run
 
@@ -31,11 +29,6 @@ PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 
 INDEX, NETWORK, SCHEDULER = "model_index.json", "config.json", "scheduler_config.json"
 WEIGHTS = "diffusion_pytorch_model"
-OURS = "triptych.json"
-"""What diffusers has no place for and does not read: the null class, and the names of the classes."""
-
-LARGEST_JSON = 1 << 20
-"""Bytes. No honest configuration is longer, and a longer one is not read."""
 
 
 def read_folder(folder: Path, null_class: str | None = None) -> Foreign:
@@ -51,31 +44,31 @@ def read_folder(folder: Path, null_class: str | None = None) -> Foreign:
     if not folder.is_dir():
         remedy = "give a folder of files; a model on the hub is downloaded first, by the hub's own tools"
         raise UserError(f"import {folder}", "there is no such folder", remedy)
-    index = _read_json(folder / INDEX) if (folder / INDEX).exists() else {"_class_name": PIPELINES[0]}
+    index = read_json(folder / INDEX) if (folder / INDEX).exists() else {"_class_name": PIPELINES[0]}
     if index.get("_class_name") not in PIPELINES:
         found = f"it is a {str(index.get('_class_name'))[:60]!r}, whose network may not work on pixels"
         raise UserError(f"import {folder}", found, f"import a {' or a '.join(PIPELINES)}")
     network_folder = folder / "unet" if (folder / "unet" / NETWORK).exists() else folder
-    config, channels, image_size, embedded = from_options(_read_json(network_folder / NETWORK))
+    config, channels, image_size, embedded = from_options(read_json(network_folder / NETWORK))
     nested = folder / "scheduler" / SCHEDULER
-    diffusion = from_scheduler(_read_json(nested if nested.exists() else folder / SCHEDULER))
-    ours = _read_json(folder / OURS) if (folder / OURS).exists() else {}
+    diffusion = from_scheduler(read_json(nested if nested.exists() else folder / SCHEDULER))
+    ours = read_json(folder / SIDECAR) if (folder / SIDECAR).exists() else {}
     classes = _classes(folder, embedded, null_class or ours.get("null_class"))
     path = _weights(network_folder)
     with torch.device("meta"):  # a network as large as it may claim to be costs nothing yet
         network = UNet(config, channels, image_size, classes)
-    tensors, digest = read_weights(path)
+    weights = read_weights(path)
     return Foreign(
         layout="diffusers",
         source=str(path),
-        digest=digest,
+        digest=weights.digest,
         backbone=config,
         diffusion=diffusion,
         channels=channels,
         image_size=image_size,
         classes=classes,
-        class_names=_class_names(folder, ours.get("class_names"), classes),
-        tensors=from_theirs(tensors, network, config),
+        class_names=class_names(folder / SIDECAR, ours.get("class_names"), classes),
+        tensors=from_theirs(weights.tensors, network, config),
     )
 
 
@@ -89,7 +82,8 @@ def folder_files(run: Run, model: Model) -> dict[str, bytes]:
     config, network = run.experiment.backbone, model.denoiser.backbone
     if not isinstance(config, UNetConfig):
         found = f"its backbone is {config.kind}, which diffusers' pipelines do not have"
-        raise UserError(f"export {run.folder} --format diffusers", found, "export a unet")
+        fits = "only --format dit fits it" if config.kind == "dit" else "export a unet"
+        raise UserError(f"export {run.folder} --format diffusers", found, fits)
     options = to_options(config, network.channels, network.image_size, network.classes)
     scheduler = to_scheduler(run.experiment.diffusion)
     tensors = to_theirs({name: t.cpu() for name, t in network.state_dict().items()}, config)
@@ -98,44 +92,14 @@ def folder_files(run: Run, model: Model) -> dict[str, bytes]:
         "scheduler": ["diffusers", scheduler["_class_name"]],
         "unet": ["diffusers", options["_class_name"]],
     }
-    names = run.class_names if network.classes else ()  # without classes they are of its images alone
-    ours = {
-        "run": run.experiment.name,
-        "checkpoint": model.checkpoint,
-        "weights": model.weights,
-        "null_class": "last" if network.classes else None,
-        "class_names": check_class_names(names, f"export {run.folder}"),
-    }
     version = {"_diffusers_version": LAYOUT_VERSION}
     return {
-        INDEX: _json(index | version),
-        f"scheduler/{SCHEDULER}": _json(scheduler | version),
-        f"unet/{NETWORK}": _json(options | version),
+        INDEX: as_json(index | version),
+        f"scheduler/{SCHEDULER}": as_json(scheduler | version),
+        f"unet/{NETWORK}": as_json(options | version),
         f"unet/{WEIGHTS}.safetensors": safetensors.save(tensors, {"format": "pt"}),
-        OURS: _json(ours),
+        SIDECAR: as_json(told_of(run, model)),
     }
-
-
-def _json(fields: dict[str, Any]) -> bytes:
-    return (json.dumps(fields, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_JSON + 1)
-        fields = json.loads(data) if len(data) <= LARGEST_JSON else None
-    except FileNotFoundError:
-        remedy = "give the folder of a whole pipeline, or copy the file there"
-        raise UserError(f"import {path.parent}", f"no {path.name} in it", remedy) from None
-    except OSError as error:
-        found = (error.strerror or str(error)).lower()
-        raise UserError(f"import {path}", found, "make it readable") from error
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        raise UserError(f"import {path}", "it is no JSON object", "restore the file from where it came")
-    return fields
 
 
 def _weights(folder: Path) -> Path:
@@ -153,7 +117,7 @@ def _weights(folder: Path) -> Path:
 def _classes(folder: Path, embedded: int, null_class: object) -> int:
     """Return the number of classes of a network that embeds so many, the null class among them."""
     if null_class is not None and null_class != "last":
-        raise UserError(f"import {folder / OURS}", "its null_class is not 'last'", "restore the file")
+        raise UserError(f"import {folder / SIDECAR}", "its null_class is not 'last'", "restore the file")
     if embedded == 0:
         return 0
     if null_class is None:
@@ -165,14 +129,3 @@ def _classes(folder: Path, embedded: int, null_class: object) -> int:
     if embedded == 1:
         raise UserError(f"import {folder}", "it embeds no class but the null class", "import another model")
     return embedded - 1
-
-
-def _class_names(folder: Path, names: object, classes: int) -> tuple[str, ...]:
-    """Return the names that our own export wrote beside the files; none where it did not."""
-    if names is None:
-        return ()
-    checked = check_class_names(names, f"import {folder / OURS}")
-    if classes not in (0, len(checked)):
-        found = f"it names {len(checked)} classes, and the network has {classes}"
-        raise UserError(f"import {folder / OURS}", found, "restore the file, or remove it")
-    return checked

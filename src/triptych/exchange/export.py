@@ -8,10 +8,14 @@ from pathlib import Path
 from triptych.checkpoints.durable import write_file
 from triptych.errors import UserError
 from triptych.exchange.diffusers_folder import folder_files
+from triptych.exchange.dit_checkpoint import checkpoint_files
 from triptych.exchange.publish import published, refuse_taken
 from triptych.runs import Model, Run
 
-FORMATS: dict[str, Callable[[Run, Model], dict[str, bytes]]] = {"diffusers": folder_files}
+FORMATS: dict[str, Callable[[Run, Model], dict[str, bytes]]] = {
+    "diffusers": folder_files,
+    "dit": checkpoint_files,
+}
 """Every format by name: from a run and one of its models to files, relative path -> content."""
 
 

@@ -53,6 +53,7 @@ class Foreign:
         classes: number of classes, the null class not counted; 0: unconditional.
         class_names: one per class, in label order; empty where the files do not tell.
         tensors: weights under our names, float32 on the CPU.
+        remarks: what was left out or taken for granted, each in a line.
     """
 
     layout: str
@@ -65,6 +66,7 @@ class Foreign:
     classes: int
     class_names: tuple[str, ...]
     tensors: dict[str, Tensor]
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:

@@ -64,7 +64,7 @@ class Imported:
     conditional: bool
     versions: dict[str, str]
     layout: str
-    """Whose files these were: `diffusers`."""
+    """Whose files these were: `diffusers` or `dit`."""
     source: str
     """The file of weights, by the folder that was given."""
     digest: str
