@@ -29,15 +29,15 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def sinusoid(number: Tensor, width: int, inclusive: bool = True) -> Tensor:
-    """Embed numbers [B] as sines, then cosines, of geometric frequencies from 1 on: f32 [B, width].
+    """Embed real numbers [B] as sines, then cosines, of geometric frequencies from 1 on: [B, width].
 
     The width is even and at least 4. The positional encoding of arXiv 1706.03762, section 3.5. `inclusive`
     frequencies end at 1/10,000, as DDPM's do; others one step above it, as in the paper and in DiT.
     """
     half = width // 2
     intervals = half - 1 if inclusive else half
-    frequency = torch.exp(torch.arange(half, device=number.device) * (-math.log(10000.0) / intervals))
-    angle = number.float()[:, None] * frequency
+    steps = torch.arange(half, device=number.device, dtype=number.dtype)
+    angle = number[:, None] * torch.exp(steps * (-math.log(10000.0) / intervals))
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 

@@ -103,7 +103,7 @@ def grid_positions(side: int, width: int) -> Tensor:
     """
     along = sinusoid(torch.arange(side, dtype=torch.float64), width // 2, inclusive=False)  # side D/2
     rows, columns = along[:, None].expand(-1, side, -1), along[None].expand(side, -1, -1)
-    return torch.cat([columns, rows], dim=2).flatten(0, 1)
+    return torch.cat([columns, rows], dim=2).flatten(0, 1).float()
 
 
 class TokenBackbone(Backbone):
