@@ -102,7 +102,8 @@ def scan_group(
     """Write y [B, L, H, P] of one group, and return its states before each chunk, [chunks, B, N, HP]."""
     h, width = x.shape[2:]
     cut = chunks(a, log_dt, reverse)
-    states = x.new_zeros(len(cut), x.shape[0], B.shape[2], h * width)
+    states = x.new_empty(len(cut), x.shape[0], B.shape[2], h * width)
+    states[0].zero_()
     for k, chunk in enumerate(cut):
         t = chunk.tokens
         matrix = triangle(chunk, reverse, x.dtype)  # B H Q Q
