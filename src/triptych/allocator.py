@@ -14,8 +14,10 @@ def keep_freed_memory() -> None:
     """Have the C library keep the memory that tensors on a processor free, for those that follow.
 
     By default glibc hands every large block back to the system, and each new one costs a page fault for every
-    4 KiB: more than an operation on it. Elsewhere this does nothing. Peak memory is what it was; it is given
-    back when the process ends.
+    4 KiB: more than an operation on it. Elsewhere this does nothing.
+
+    For training, whose steps ask for blocks of the same sizes again and again: its peak stays what it was.
+    Where sizes keep changing, what is kept may lie in pieces that fit nothing, and the process grows.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

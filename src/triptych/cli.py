@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which must not be loaded to name it
+        # torch's, which must not be loaded to name it: of a GPU, and of a processor.
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
             raise
-        reason = str(error).partition(". ")[0]
+        reason = str(error).partition(". ")[0].partition("\n")[0]
         remedy = "use a smaller --batch-size or --training.batch-size, or --device cpu"
         print(f"triptych: out of memory on the device: {reason}; {remedy}", file=sys.stderr)
         return 2

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from triptych.allocator import keep_freed_memory
 from triptych.errors import UserError
 
 TYPES = ("cpu", "cuda", "mps")
@@ -34,8 +33,6 @@ def select_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = f"torch {torch.__version__} finds no such device"
         raise UserError(f"--device {name}", found, "choose auto or cpu") from error
-    if device.type == "cpu":
-        keep_freed_memory()
     return device
 
 

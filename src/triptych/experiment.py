@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from triptych.backbones import BACKBONES
-from triptych.backbones.backbone import BackboneConfig
+from triptych.backbones.backbone import BackboneConfig, build
 from triptych.data import DataConfig
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
@@ -82,7 +82,7 @@ class ExperimentConfig(Generic[Sizes]):
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            backbone = self.backbone.build(channels, image_size, classes if self.conditional else 0)
+            backbone = build(self.backbone, channels, image_size, classes if self.conditional else 0)
         return Denoiser(
             backbone, SCHEDULES[self.diffusion.schedule](), PREDICTIONS[self.diffusion.prediction]
         )
@@ -118,9 +118,13 @@ def parse_experiment(tokens: Sequence[str], command: str, remedy: str | None = N
         remedy: what to do about a wrong one; None refers to the help of `command`.
     """
     wanted = [token for token in tokens if token != "--help"]
-    kind = _last_value(tokens, "--backbone.kind") or "unet"
+    kinds = _values(tokens, "--backbone.kind") or ["unet"]
+    kind = kinds[-1]
     if kind not in BACKBONES:
         raise UserError(f"backbone.kind {kind}", "no such backbone", f"choose from {', '.join(BACKBONES)}")
+    if other := next((name for name in kinds if name != kind), None):
+        found = f"the recipe is one of a {other}, whose sizes mean nothing to others"
+        raise UserError(f"backbone.kind {kind}", found, f"choose a recipe of a {kind}")
     generic: Any = ExperimentConfig  # a type argument that is known at run time only
     experiment = parse(generic[BACKBONES[kind]], wanted, command, flags=False, remedy=remedy)
     if len(wanted) < len(tokens):  # the help shows this recipe's values, not those of the classes
@@ -150,11 +154,10 @@ def may_change(field_name: str) -> bool:
     )
 
 
-def _last_value(tokens: Sequence[str], flag: str) -> str | None:
-    """Return the value of the last `--flag value` or `--flag=value` among the tokens."""
+def _values(tokens: Sequence[str], flag: str) -> list[str]:
+    """Return the values of every `--flag value`, then of every `--flag=value`, among the tokens."""
     values = [after for token, after in itertools.pairwise(tokens) if token == flag]
-    values += [token.partition("=")[2] for token in tokens if token.startswith(f"{flag}=")]
-    return values[-1] if values else None
+    return values + [token.partition("=")[2] for token in tokens if token.startswith(f"{flag}=")]
 
 
 def _plain(value: object) -> object:

@@ -44,6 +44,8 @@ def test_the_selective_scan_is_counted():
         ({"state": 0}, "backbone.state 0"),
         ({"kernel": 2}, "backbone.kernel 2"),
         ({"kernel": -1}, "backbone.kernel -1"),
+        ({"kernel": 9999999999}, "backbone.kernel 9999999999"),
+        ({"expand": 9 * 10**18}, "backbone.expand 9000000000000000000"),
         ({"head_width": 64}, "backbone.head-width 64"),
         ({"head_width": 12, "directions": "double"}, "backbone.head-width 12"),
         ({"mixer": "s6", "directions": "mirrored"}, "backbone.directions mirrored"),

@@ -7,7 +7,9 @@ import torch
 from backbones.small import ALL, SMALL, arguments, awake
 
 from triptych.backbones import BACKBONES
+from triptych.backbones.backbone import build
 from triptych.backbones.costs import costs, outline
+from triptych.errors import UserError
 
 
 def built(name, classes=4, channels=3):
@@ -74,15 +76,20 @@ def test_labels_are_asked_for_and_refused(name):
         free(x, noise, label)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ALL)
-def test_half_precision_is_near(name):
-    """Under autocast, as on a GPU."""
-    network = awake(built(name))
-    with torch.no_grad():
-        single = network(*arguments(network))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            half = network(*arguments(network))
-    assert (half.float() - single).abs().max() < 0.05 * single.abs().max()
+def test_half_precision_is_near(name, dtype):
+    """Under autocast, as on a GPU: forward inside, backward outside, as training does."""
+    found = []
+    for half in (False, True):
+        network = awake(built(name)).train()
+        with torch.autocast("cpu", dtype=dtype, enabled=half):
+            output = network(*arguments(network))
+        output.float().square().mean().backward()
+        found.append([output.detach().float(), *(p.grad for p in network.parameters())])
+    for single, half in zip(*found, strict=True):
+        assert half.isfinite().all()
+        assert (half - single).norm() < 0.1 * single.norm() + 1e-4
 
 
 @pytest.mark.parametrize(
@@ -103,3 +110,16 @@ def test_costs_are_those_of_its_outline(name):
     network = built(name)
     assert costs(network) == costs(outline(ALL[name], 3, 8, 4))
     assert costs(network).flops > 2 * 3 * 64
+
+
+class Boundless:
+    """Sizes that no machine has memory for."""
+
+    def build(self, channels, image_size, classes):
+        return torch.empty(2**62, dtype=torch.uint8)
+
+
+def test_a_network_beyond_any_memory_is_refused_in_one_line():
+    with pytest.raises(UserError, match="it is too large") as refused:
+        build(Boundless(), 3, 32, 10)
+    assert "\n" not in str(refused.value)

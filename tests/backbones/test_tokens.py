@@ -66,6 +66,8 @@ def test_a_skip_can_bring_back_the_earlier_tokens():
         ({"patch": 0}, "backbone.patch 0"),
         ({"width": 18}, "backbone.width 18"),
         ({"width": 0}, "backbone.width 0"),
+        ({"width": 4_000_000_000}, "backbone.width 4000000000"),
+        ({"depth": 20_000_000}, "backbone.depth 20000000"),
         ({"depth": 0}, "backbone.depth 0"),
         ({"heads": 3}, "backbone.heads 3"),
         ({"heads": 0}, "backbone.heads 0"),

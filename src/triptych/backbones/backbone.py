@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from triptych.errors import UserError
+
 
 class BackboneConfig(Protocol):
     """The sizes of a backbone: a dataclass whose fields a recipe can set."""
@@ -18,6 +20,19 @@ class BackboneConfig(Protocol):
             UserError: these sizes cannot be built for such images.
         """
         ...
+
+
+def build(config: BackboneConfig, channels: int, image_size: int, classes: int) -> Backbone:
+    """Return `config.build(...)`, also where its sizes are beyond any memory.
+
+    Raises:
+        UserError: these sizes cannot be built for such images, or not on this machine.
+    """
+    try:
+        return config.build(channels, image_size, classes)
+    except RuntimeError as error:  # torch has no room for a tensor, or no number for its size
+        found = str(error).partition("\n")[0][:200]
+        raise UserError("build the network", f"it is too large ({found})", "choose smaller sizes") from error
 
 
 class Backbone(nn.Module):

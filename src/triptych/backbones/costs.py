@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from triptych.backbones.backbone import Backbone, BackboneConfig
+from triptych.backbones.backbone import Backbone, BackboneConfig, build
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def outline(config: BackboneConfig, channels: int, image_size: int, classes: int
         UserError: these sizes cannot be built for such images.
     """
     with torch.device("meta"):
-        return config.build(channels, image_size, classes)
+        return build(config, channels, image_size, classes)
 
 
 def _without_weights(backbone: Backbone) -> Backbone:

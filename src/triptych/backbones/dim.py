@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from triptych.backbones.state_space.mixer import MIXERS, Directions, MixerSizes
 from triptych.backbones.tokens import (
+    MOST_BLOCKS,
     Modulation,
     TokenBackbone,
     TokenConfig,
-    check_at_least_one,
+    check_sizes,
     modulate,
     normalisation,
 )
@@ -50,12 +51,12 @@ class DiMConfig(TokenConfig):
     def check(self, image_size: int) -> None:
         """Raise `UserError` where these sizes cannot be built for images of `image_size` pixels."""
         self.check_tokens(image_size)
-        check_at_least_one(
-            depth=self.depth,
-            expand=self.expand,
-            state=self.state,
-            head_width=self.head_width,
-            kernel=self.kernel,
+        check_sizes(
+            depth=(self.depth, MOST_BLOCKS),
+            expand=(self.expand, 64),
+            state=(self.state, 4096),
+            head_width=(self.head_width, 4096),
+            kernel=(self.kernel, 63),
         )
         if self.kernel % 2 == 0:
             raise UserError(f"backbone.kernel {self.kernel}", "even", "choose an odd number")

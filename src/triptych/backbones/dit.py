@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from triptych.backbones.layers import linear
 from triptych.backbones.tokens import (
+    MOST_BLOCKS,
     NORM_EPS,
     Modulation,
     TokenBackbone,
     TokenConfig,
-    check_at_least_one,
+    check_sizes,
     modulate,
     normalisation,
 )
@@ -48,7 +49,7 @@ class DiTConfig(TokenConfig):
     def check(self, image_size: int) -> None:
         """Raise `UserError` where these sizes cannot be built for images of `image_size` pixels."""
         self.check_tokens(image_size)
-        check_at_least_one(depth=self.depth, heads=self.heads)
+        check_sizes(depth=(self.depth, MOST_BLOCKS), heads=(self.heads, self.width))
         if self.width % self.heads:
             raise UserError(
                 f"backbone.heads {self.heads}",

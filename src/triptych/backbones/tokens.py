@@ -3,7 +3,7 @@
 Patches become tokens with positions; blocks change them, told of noise and class by adaptive normalisation
 (DiT, arXiv 2212.09748, section 3.2); the tokens become patches again. By option the first half of the blocks
 is joined to the second by long skips, and a convolution smooths the borders of patches (U-ViT,
-arXiv 2209.12152, sections 3.1 and 3.2): on pixels these two matter more than anything else.
+arXiv 2209.12152, section 3.1).
 
 Letters: B batch, C channels of the image, H W its height and width, p side of a patch, N tokens, D their
 width.
@@ -28,6 +28,9 @@ NOISE_WIDTH = 256
 """Sines and cosines that the noise label is seen as."""
 
 NORM_EPS = 1e-6
+
+MOST_BLOCKS = 1000
+"""Deeper networks are mistakes that would exhaust the machine."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class TokenConfig:
                 "it does not divide their size",
                 "choose 1, or a number that does",
             )
-        if self.width < 4 or self.width % 4:
+        check_sizes(width=(self.width, 1 << 14))
+        if self.width % 4:
             raise UserError(
                 f"backbone.width {self.width}",
                 "rows and columns are embedded in pairs of sine and cosine each",
@@ -65,11 +69,12 @@ class TokenConfig:
             )
 
 
-def check_at_least_one(**fields: int) -> None:
-    """Raise `UserError` for the first field of a backbone that is less than 1."""
-    for name, value in fields.items():
-        if value < 1:
-            raise UserError(f"backbone.{name.replace('_', '-')} {value}", "less than 1", "choose 1 or more")
+def check_sizes(**fields: tuple[int, int]) -> None:
+    """Raise `UserError` for the first field, given as (value, largest), that is out of range."""
+    for name, (value, largest) in fields.items():
+        if not 1 <= value <= largest:
+            asked = f"backbone.{name.replace('_', '-')} {value}"
+            raise UserError(asked, "out of range", f"choose 1 to {largest:,}")
 
 
 class Modulation(nn.Module):
@@ -179,6 +184,10 @@ class TokenBackbone(Backbone):
 
     def _through_blocks(self, tokens: Tensor, condition: Tensor) -> Tensor:
         """Return tokens [B, N, D] after all blocks, each of the last ones joined to its mirror image."""
+        if (
+            self.gradient_checkpointing
+        ):  # chosen now: a choice made inside would not be made again the same way
+            self.implementations(tokens.device)
         pending: list[Tensor] = []
         first_joined = len(self.blocks) - len(self.skips)
         for i, block in enumerate(self.blocks):
@@ -207,4 +216,4 @@ class LongSkip(nn.Module):
 
     def forward(self, tokens: Tensor, earlier: Tensor) -> Tensor:
         """Return [B, N, D] for two tensors of that shape."""
-        return self.linear(torch.cat([tokens, earlier], dim=2))
+        return self.linear(torch.cat([tokens, earlier], dim=2)).to(tokens.dtype)

@@ -50,7 +50,11 @@ class Bout:
             if run.folder.resolve() in [other.folder.resolve() for other in runs[:i]]:
                 raise UserError(f"sample {run.folder}", "the run is given twice", "give every run once")
             check_alike(runs[0], run, classless=classless)
-        return cls(tuple(runs), checkpoint, common_parent([run.folder for run in runs]), out)
+        bout = cls(tuple(runs), checkpoint, common_parent([run.folder for run in runs]), out)
+        if len(set(bout.names)) < len(runs):
+            found = f"two of them would be called alike ({', '.join(bout.names)})"
+            raise UserError("sample several runs", found, "rename a folder, or copy it beside the others")
+        return bout
 
     @property
     def names(self) -> list[str]:

@@ -12,6 +12,8 @@ import torch
 from triptych.devices import device_count, device_name
 from triptych.record.events import Device
 
+UNKNOWN = "unknown"
+
 
 def describe_device(device: torch.device, used: int = 1) -> Device:
     """Return the record's entry for `used` devices of this kind."""
@@ -27,6 +29,8 @@ def versions() -> dict[str, str]:
         "platform": platform.platform(),
         "threads": str(torch.get_num_threads()),
     }
+    if (kernels := _installed("mamba-ssm")) != UNKNOWN:  # whose scans may be the ones that compute
+        found["mamba-ssm"] = kernels
     commit = _commit()
     return found | ({"commit": commit} if commit else {})
 
@@ -35,7 +39,7 @@ def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:  # run from a checkout through PYTHONPATH
-        return "unknown"
+        return UNKNOWN
 
 
 def _commit() -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from triptych.allocator import keep_freed_memory
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.prune import Retention, prune
 from triptych.checkpoints.write import NonFiniteWeights, write
@@ -74,6 +75,7 @@ class Training:
         self.stopwatch = Stopwatch()
         if self.device.type == "cpu":
             torch.set_num_threads(self.state.threads)
+            keep_freed_memory()
         # Loss and gradient norm are summed on the device: reading each would stall it in every step.
         running = self.state.running
         sums = [running.loss, running.gradient_norm, running.finite]

@@ -37,8 +37,21 @@ def test_fresh_tokens_have_mean_square_one():
     torch.testing.assert_close(normed.square().mean(2), torch.ones(2, 7), rtol=1e-3, atol=0)
 
 
-def test_a_gate_in_half_precision():
-    y, z, _ = tensors(torch.float32)
-    half = z.detach().bfloat16().requires_grad_()
-    GatedNorm(12)(y, half).sum().backward()
-    assert half.grad.dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1e-3, 1, 100])
+def test_half_precision_is_rounded_once(dtype, size):
+    """Squares of 100 are beyond fp16, those of 0.001 below it; under autocast, backward outside."""
+    y, z, _ = (t.detach() for t in tensors(torch.float32))
+    norm = GatedNorm(12)
+    half = [(size * y).to(dtype).requires_grad_(), z.to(dtype).requires_grad_()]
+    with torch.autocast("cpu", dtype=dtype):
+        normed = norm(*half)
+    assert normed.dtype == dtype
+    single = [t.detach().float().requires_grad_() for t in half]
+    assert torch.equal(normed, norm(*single).to(dtype))
+    weight = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    (normed.float() * weight).sum().backward()
+    (norm(*single) * weight).sum().backward()
+    for a, b in zip(half, single, strict=True):
+        assert a.grad.dtype == dtype and a.grad.isfinite().all()
+        assert (a.grad.float() - b.grad).abs().max() < 0.02 * b.grad.abs().max()

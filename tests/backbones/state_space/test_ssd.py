@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
+from triptych.backbones.state_space import ssd as module
 from triptych.backbones.state_space.chunked_scan import CHUNK
 from triptych.backbones.state_space.ssd import mirrored_reference, ssd, ssd_mirrored, ssd_reference
 
@@ -37,9 +39,9 @@ def results(scan, tensors, dtype):
     return [y.detach(), *torch.autograd.grad((y * weight.to(dtype)).sum(), leaves)]
 
 
-def assert_equal(found, expected, tolerance):
+def assert_equal(found, expected, tolerance, names=NAMES):
     """Compare tensors, each relative to its own largest entry."""
-    for name, a, b in zip(NAMES, found, expected, strict=True):
+    for name, a, b in zip(names, found, expected, strict=True):
         error = float((a.double() - b).abs().max() / b.abs().max())
         assert error < tolerance, f"{name} differs by {error:.1e}"
 
@@ -108,15 +110,69 @@ def test_gradients_of_a_tiny_scan_are_those_of_finite_differences():
     )
 
 
-def test_views_and_half_precision():
+def test_views_are_read_where_they_lie():
     x, dt, A, B, C, D = inputs()
     strided = x.detach().transpose(2, 3).contiguous().transpose(2, 3)
     torch.testing.assert_close(ssd(strided, dt, A, B, C, D), ssd(x, dt, A, B, C, D), rtol=0, atol=0)
-    half = ssd(x.bfloat16(), dt, A, B.bfloat16(), C.bfloat16(), D)
-    assert half.dtype == torch.bfloat16
+
+
+def test_half_precision_is_that_of_the_tensors_alone():
+    """bf16 tensors are widened before anything is summed, and autocast narrows nothing."""
+    x, dt, A, B, C, D = (t.detach() for t in inputs())
+    half = [t.bfloat16() for t in (x, B, C)]
+    y = ssd(half[0], dt, A, half[1], half[2], D)
+    assert y.dtype == torch.bfloat16
+    wide = ssd(half[0].float(), dt, A, half[1].float(), half[2].float(), D)
+    assert torch.equal(y, wide.bfloat16())
+    plain = ssd(x, dt, A, B, C, D)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(ssd(x, dt, A, B, C, D), ssd(x, dt, A, B, C, D), rtol=0, atol=0)
-        assert ssd(x, dt, A, B, C, D).dtype == torch.float32
+        assert torch.equal(ssd(x, dt, A, B, C, D), plain)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = ssd_mirrored(x, dt, A, B, C, D)
+    assert torch.equal(under, ssd_mirrored(x, dt, A, B, C, D))
+
+
+def test_a_step_of_zero_takes_up_nothing():
+    """softplus gives exactly zero far below it."""
+    tensors = inputs()
+    with torch.no_grad():
+        tensors[1][:, 5:9] = 0
+    y, *gradients = results(ssd, tensors, torch.float32)
+    assert all(t.isfinite().all() for t in (y, *gradients))
+    assert_equal([y], [ssd_reference(*(t.detach().double() for t in tensors))], 1e-6, ("y",))
+
+
+def test_without_float64_weak_decays_beside_strong_ones_lose_digits_and_no_more(monkeypatch):
+    """As on a device that has none."""
+    monkeypatch.setattr(module, "precise_dtype", lambda device: torch.float32)
+    for strength, tolerance in (("usual", 2e-5), ("mixed", 1e-3)):
+        tensors = inputs(STRENGTHS[strength])
+        assert_equal(
+            results(ssd, tensors, torch.float32), results(ssd_reference, tensors, torch.float64), tolerance
+        )
+
+
+def test_drawing_computes_what_training_does():
+    tensors = inputs(groups=2)
+    trained = ssd(*tensors, reverse=(True, False))
+    with torch.no_grad():
+        assert torch.equal(ssd(*tensors, reverse=(True, False)), trained)
+
+
+def test_groups_and_directions_are_as_many():
+    x, dt, A, B, C, D = inputs(groups=2)
+    with pytest.raises(ValueError, match="2 groups of 4 heads need 2 directions, not 1"):
+        ssd(x, dt, A, B, C, D)
+
+
+def test_matrix_products_are_those_of_its_chunks():
+    """Of each chunk: C B^T, its product with x, and, between chunks, states written and read."""
+    b, heads, width, state, chunks = 2, 4, 5, 6, 3
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        ssd(*inputs(length=chunks * CHUNK))
+    inside = chunks * (2 * CHUNK**2 * state + heads * 2 * CHUNK**2 * width)
+    between = 2 * (chunks - 1) * 2 * CHUNK * state * heads * width
+    assert counter.get_total_flops() == b * (inside + between)
 
 
 def test_checkpointing_changes_nothing():

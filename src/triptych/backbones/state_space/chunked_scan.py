@@ -52,8 +52,31 @@ def chunks(a: Tensor, log_dt: Tensor, reverse: bool) -> list[Chunk]:
     return cut
 
 
+def chunked_scan(
+    x: Tensor, B: Tensor, C: Tensor, own: Tensor, a: Tensor, log_dt: Tensor, reverse: tuple[bool, ...]
+) -> Tensor:
+    """Return y_i = own_i x_i + sum_j exp(c_i - c_j) dt_j (C_i . B_j) x_j over all j < i, [B, L, H, P].
+
+    Args:
+        x: float32 or float64 [B, L, H, P], as are B, C and own.
+        B: [B, L, G, N], one for each group of heads.
+        C: [B, L, G, N].
+        own: [B, L, H].
+        a: log-decays, whose running sum is c, [B, L, H].
+        log_dt: log-steps, of the same precision as a, [B, L, H].
+        reverse: for each group, whether the sum is over all j > i, and c runs from the last token on.
+    """
+    tensors = (x, B, C, own, a, log_dt)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return ChunkedScan.apply(*tensors, reverse)
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    for group in by_group((x, own, a, log_dt, y), (B, C), reverse):
+        scan_group(*group, keep=False)
+    return y
+
+
 class ChunkedScan(torch.autograd.Function):
-    """y_i = own_i x_i + sum_j exp(c_i - c_j) dt_j (C_i . B_j) x_j over all j < i, or, reversed, all j > i."""
+    """`chunked_scan` with a backward pass of its own, from the inputs and the states between chunks."""
 
     @staticmethod
     def forward(
@@ -69,7 +92,7 @@ class ChunkedScan(torch.autograd.Function):
         """Return y [B, L, H, P] for x of that shape, B and C [B, L, G, N], own, a and log_dt [B, L, H]."""
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         groups = by_group((x, own, a, log_dt, y), (B, C), reverse)
-        states = [scan_group(*group) for group in groups]
+        states = [scan_group(*group, keep=True) for group in groups]
         ctx.save_for_backward(x, B, C, own, a, log_dt, *states)
         ctx.reverse = reverse
         return y
@@ -97,15 +120,27 @@ def by_group(
 
 
 def scan_group(
-    x: Tensor, own: Tensor, a: Tensor, log_dt: Tensor, y: Tensor, B: Tensor, C: Tensor, reverse: bool
+    x: Tensor,
+    own: Tensor,
+    a: Tensor,
+    log_dt: Tensor,
+    y: Tensor,
+    B: Tensor,
+    C: Tensor,
+    reverse: bool,
+    keep: bool,
 ) -> Tensor:
-    """Write y [B, L, H, P] of one group, and return its states before each chunk, [chunks, B, N, HP]."""
+    """Write y [B, L, H, P] of one group, and return its states before each chunk, [chunks, B, N, HP].
+
+    Unless they are to be kept, there are only the last two.
+    """
     h, width = x.shape[2:]
     cut = chunks(a, log_dt, reverse)
-    states = x.new_empty(len(cut), x.shape[0], B.shape[2], h * width)
+    states = x.new_empty(len(cut) if keep else 2, x.shape[0], B.shape[2], h * width)
     states[0].zero_()
     for k, chunk in enumerate(cut):
         t = chunk.tokens
+        before, behind = states[k % len(states)], states[(k + 1) % len(states)]
         matrix = triangle(chunk, reverse, x.dtype)  # B H Q Q
         matrix *= torch.bmm(C[:, t], B[:, t].mT)[:, None]
         matrix.diagonal(dim1=2, dim2=3).copy_(own[:, t].mT)
@@ -113,12 +148,12 @@ def scan_group(
         if k == 0:
             y[:, t] = inside
         else:
-            carried = torch.bmm(C[:, t], states[k]).unflatten(2, (h, width))
+            carried = torch.bmm(C[:, t], before).unflatten(2, (h, width))
             torch.addcmul(inside, carried, weight(chunk.read, x), out=y[:, t])
         if k + 1 < len(cut):
             taken = (x[:, t] * weight(chunk.written, x)).flatten(2)  # B Q HP
-            torch.bmm(B[:, t].mT, taken, out=states[k + 1])
-            by_head(states[k + 1], h).addcmul_(by_head(states[k], h), weight(chunk.kept, x))
+            torch.bmm(B[:, t].mT, taken, out=behind)
+            by_head(behind, h).addcmul_(by_head(before, h), weight(chunk.kept, x))
     return states
 
 

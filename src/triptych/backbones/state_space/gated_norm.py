@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from triptych.precision import without_autocast
+
 
 class GatedNorm(nn.Module):
     """y silu(z), scaled to mean square 1 and by learned gains (Mamba-2, arXiv 2405.21060, section 7).
@@ -27,8 +29,14 @@ class GatedNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        """Return tokens [B, L, I], given tokens y and their gates z, both of that shape."""
-        return GatedNormFunction.apply(y, z, self.weight, self.eps)
+        """Return tokens [B, L, I] in the precision of y, given tokens y and their gates z of that shape.
+
+        Squares of half-precision numbers soon leave its range, so that all of it is computed in float32.
+        """
+        single = torch.promote_types(y.dtype, torch.float32)
+        with without_autocast(y.device):
+            normed = GatedNormFunction.apply(y.to(single), z.to(single), self.weight.to(single), self.eps)
+        return normed.to(y.dtype)
 
 
 def gated_norm_reference(y: Tensor, z: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -37,12 +45,12 @@ def gated_norm_reference(y: Tensor, z: Tensor, weight: Tensor, eps: float) -> Te
 
 
 class GatedNormFunction(torch.autograd.Function):
-    """The same with a backward pass that computes gates again and works in place."""
+    """The same, of tensors of one dtype; its backward pass computes gates again and works in place."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, z: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Return [B, L, I] for y and z of that shape and weights [I]; see `GatedNorm`."""
-        gated = F.silu(z.to(y.dtype)).mul_(y)
+        gated = F.silu(z).mul_(y)
         scale = (torch.linalg.vecdot(gated, gated) / gated.shape[-1] + eps).rsqrt()[..., None]  # B L 1
         ctx.save_for_backward(y, z, weight, scale)
         return gated.mul_(scale).mul_(weight)
@@ -52,13 +60,13 @@ class GatedNormFunction(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of y, z and the weights."""
         y, z, weight, scale = ctx.saved_tensors
-        d = d.to(y.dtype)
-        gate = F.silu(z.to(y.dtype))
-        gated = gate * y
-        inner = gated * d  # B L I
-        dweight = scale.flatten() @ inner.flatten(0, -2)
-        # d gated = scale (w d - gated scale^2 mean(w d gated))
-        along = (inner @ weight)[..., None] * scale.pow(3) / -y.shape[-1]  # B L 1
-        dgated = torch.mul(d, scale, out=inner).mul_(weight).addcmul_(gated, along)
-        dz = torch.ops.aten.silu_backward(torch.mul(dgated, y, out=gated), z.to(y.dtype))
-        return dgated.mul_(gate), dz.to(z.dtype), dweight, None
+        with without_autocast(y.device):
+            gate = F.silu(z)
+            gated = gate * y
+            inner = gated * d  # B L I
+            dweight = scale.flatten() @ inner.flatten(0, -2)
+            # d gated = scale (w d - gated scale^2 mean(w d gated))
+            along = (inner @ weight)[..., None] * scale.pow(3) / -y.shape[-1]  # B L 1
+            dgated = torch.mul(d, scale, out=inner).mul_(weight).addcmul_(gated, along)
+            dz = torch.ops.aten.silu_backward(torch.mul(dgated, y, out=gated), z)
+            return dgated.mul_(gate), dz, dweight, None

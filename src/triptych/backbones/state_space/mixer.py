@@ -21,17 +21,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.backbones.layers import linear
-from triptych.backbones.state_space.fused import OURS, Path, selective_scan_path, ssd_path
+from triptych.backbones.state_space.fused import OURS, Implementation, selective_scan_path, ssd_path
 from triptych.backbones.state_space.gated_norm import GatedNorm
 from triptych.backbones.state_space.ssd import ssd_mirrored
 
 Directions = Literal["alternating", "split", "double", "mirrored"]
 
 STEP_RANGE = (1e-3, 1e-1)
-"""Between these, evenly by their logarithm, lie the first step sizes (arXiv 2312.00752, section 3.6)."""
+"""Between these lie the first step sizes, evenly by their logarithm, as in the code of both papers."""
 
 
-MIRRORED = Path(OURS, ssd_mirrored)
+MIRRORED = Implementation(OURS, ssd_mirrored)
 """The scan in both directions with shared decays, which no package has."""
 
 
@@ -107,15 +107,15 @@ class Mixer(nn.Module):
         y = self.out(self.gated_norm(self.scan(x, u), self.gate(x)))
         return turned(y) if self.route.columns else y
 
-    def path(self, device: torch.device) -> Path:
+    def scanner(self, device: torch.device) -> Implementation:
         """Return what computes the scan on `device`."""
         raise NotImplementedError
 
     def implementation(self, device: torch.device) -> str:
         """Return what computes the scan on `device`, and why no other, in one line."""
-        path = self.path(device)
-        told = f"state-space scan computed by {path.name}"
-        return f"{told} ({path.passed_over})" if path.passed_over else told
+        chosen = self.scanner(device)
+        told = f"state-space scan computed by {chosen.name}"
+        return f"{told} ({chosen.passed_over})" if chosen.passed_over else told
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; x [B, L, D] is the layer's input."""
@@ -135,7 +135,7 @@ class SSDMixer(Mixer):
         self.log_decay = nn.Parameter(torch.empty(sets, heads).uniform_(1, 16).log())
         self.direct = nn.Parameter(torch.ones(sets, heads))
 
-    def path(self, device: torch.device) -> Path:
+    def scanner(self, device: torch.device) -> Implementation:
         """Return what computes the scan on `device`."""
         return MIRRORED if self.directions == "mirrored" else ssd_path(device)
 
@@ -146,7 +146,7 @@ class SSDMixer(Mixer):
         read = read.unflatten(2, (sets, 2, sizes.state))
         step = F.softplus(self.step(x).unflatten(2, (sets, -1)).float() + self.step_bias)  # B L sets H
         decay = -self.log_decay.float().exp()  # sets H
-        scan = self.path(x.device).function
+        scan = self.scanner(x.device).function
         x_heads = u.unflatten(2, (-1, sizes.head_width))  # B L H P
         B, C = read.unbind(3)  # B L sets N
         if self.directions == "mirrored":
@@ -195,7 +195,7 @@ class S6Mixer(Mixer):
         self.log_decay = nn.Parameter(rates.repeat(sets, part, 1))
         self.direct = nn.Parameter(torch.ones(sets, part))
 
-    def path(self, device: torch.device) -> Path:
+    def scanner(self, device: torch.device) -> Implementation:
         """Return what computes the scan on `device`."""
         return selective_scan_path(device)
 
@@ -207,7 +207,7 @@ class S6Mixer(Mixer):
             taken = parts[part]  # B L I/parts
             steps, B, C = self.select[k](taken).split([self.rank, self.sizes.state, self.sizes.state], dim=2)
             dt = F.softplus(self.step[k](steps).float() + self.step_bias[k])  # B L I/parts
-            y = self.path(x.device).function(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
+            y = self.scanner(x.device).function(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
             y = torch.addcmul(y, taken, self.direct[k])
             gathered[part] = gathered[part] + y if part in gathered else y
         return torch.cat([gathered[part] for part in sorted(gathered)], dim=2)

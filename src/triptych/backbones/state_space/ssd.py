@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from triptych.backbones.state_space.chunked_scan import ChunkedScan
+from triptych.backbones.state_space.chunked_scan import chunked_scan
 from triptych.devices import precise_dtype
 from triptych.precision import without_autocast
 
@@ -73,7 +73,8 @@ def ssd(
         D: how much of its own x each token gets in addition, [H]; None: nothing.
         reverse: for each group, whether it gathers from the tokens behind, from the last on.
     """
-    return _scan(x, dt, _log_decay(dt, A), B, C, _own(dt, B, C, D), reverse)
+    direct = x.new_zeros(x.shape[2]) if D is None else D
+    return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse)
 
 
 def ssd_mirrored(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None) -> Tensor:
@@ -82,11 +83,12 @@ def ssd_mirrored(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     Arguments and result as for `ssd` with one group.
     """
     a = _log_decay(dt, A)
-    forward = _scan(x, dt, a, B, C, _own(dt, B, C, D), (False,))
+    direct = x.new_zeros(x.shape[2]) if D is None else D
+    forward = _scan(x, dt, a, B, C, direct, (False,))
     # Between two tokens lies the decay of the later one, also read backwards, where the recurrence would have
     # that of the one that comes later in its own order: so decays stand one place further on.
     shifted = torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], dim=1)
-    return forward + _scan(x, dt, shifted, B, C, torch.zeros_like(dt), (True,))
+    return forward + _scan(x, dt, shifted, B, C, None, (True,))
 
 
 def mirrored_reference(
@@ -100,22 +102,31 @@ def mirrored_reference(
 
 
 def _log_decay(dt: Tensor, A: Tensor) -> Tensor:
-    """Return a = dt A, [B, L, H], in float64: float32 sums of many would lose the gradients of the few."""
+    """Return a = dt A, [B, L, H]: float32 sums of many would lose the gradients of the few.
+
+    In float64, where the device has it.
+    """
     precise = precise_dtype(dt.device)
     return dt.to(precise) * A.to(precise)
 
 
-def _own(dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
-    """Return dt_i (C_i . B_i) + D, [B, L, H]: how much of its own x each token gets."""
-    ties = torch.linalg.vecdot(B, C).repeat_interleave(dt.shape[2] // B.shape[2], dim=2)  # B L H
-    return dt * ties if D is None else torch.addcmul(D.to(dt.dtype), dt, ties.to(dt.dtype))
-
-
 def _scan(
-    x: Tensor, dt: Tensor, a: Tensor, B: Tensor, C: Tensor, own: Tensor, reverse: Sequence[bool]
+    x: Tensor, dt: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor | None, reverse: Sequence[bool]
 ) -> Tensor:
-    """Call `ChunkedScan` with float32 or float64 tensors: the network's precision is not that of its sums."""
-    single = torch.float64 if x.dtype == torch.float64 else torch.float32
+    """Scan with float32 or float64 tensors: the network's precision is not that of its sums.
+
+    Without the share that each token has in its own where D is None.
+    """
+    groups, heads = B.shape[2], x.shape[2]
+    if len(reverse) != groups or heads % groups:
+        raise ValueError(f"{groups} groups of {heads} heads need {groups} directions, not {len(reverse)}")
+    single = torch.promote_types(x.dtype, torch.float32)
     with without_autocast(x.device):
-        operands = [t.to(single) for t in (x, B, C, own)]
-        return ChunkedScan.apply(*operands, a, dt.to(a.dtype).log(), tuple(reverse)).to(x.dtype)
+        x_single, B, C = (t.to(single) for t in (x, B, C))
+        own = torch.zeros_like(dt, dtype=single)
+        if D is not None:  # dt_i (C_i . B_i) + D, of x_i
+            ties = torch.linalg.vecdot(B, C).repeat_interleave(heads // groups, dim=2)  # B L H
+            own = torch.addcmul(D.to(single), dt.to(single), ties)
+        # A step of exactly zero takes up nothing; its logarithm is to stay a number.
+        log_dt = dt.to(a.dtype).clamp(min=torch.finfo(torch.float32).tiny).log()
+        return chunked_scan(x_single, B, C, own, a, log_dt, tuple(reverse)).to(x.dtype)
