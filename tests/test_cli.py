@@ -70,6 +70,7 @@ def test_help_of_a_recipe_lists_its_fields(capsys):
         (["--training.epochs", "-1"], "choose 1 or more"),
         (["--training.label-drop", "1.5"], "out of range"),
         (["--backbone.kind", "cnn"], "choose from unet"),
+        (["--backbone.kind", "dit"], "choose a recipe of a dit"),
         (["--backbone.width", "30"], "not a multiple"),
         (["--backbone.multipliers", "1", "2", "2", "2", "2"], "cannot be halved"),
         (["--backbone.attention", "5"], "they have 8, 4 pixels"),
