@@ -12,6 +12,7 @@ VERBS = {
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
     "import": "make a run of a model that was trained elsewhere, from files of diffusers or DiT",
     "export": "write a run's model as files that diffusers or DiT loads",
+    "bench": "measure the backbones against their peers, in a checkout",
 }
 """Every verb, and what it does in one line."""
 

@@ -1,0 +1,64 @@
+"""What is compared: variants of one piece of work, and the cases that list them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from triptych.commands.bench import BenchOptions
+
+Call = Callable[[], Sequence[Tensor]]
+"""The piece of work that is measured. It returns its results, by which variants are compared."""
+
+DTYPE = "float32"
+"""The numbers that everything is measured in."""
+
+ROUNDS, WARM_UP = 12, 1
+
+
+class Absent(NamedTuple):
+    """A variant that cannot be measured here."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do the work."""
+
+    make: Callable[[], Call] | Absent
+    """Makes inputs, weights and all else that is no part of the work; called in the process that measures."""
+    like: str = ""
+    """The variant whose results it has to reproduce, in the same layout; empty: none of those here."""
+    note: str = ""
+    """What has to be known of it: the peer's version, a stand-in."""
+    facts: Callable[[], Mapping[str, float]] = dict
+    """Figures that go with it, by their titles, such as the parameters of a network."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Variants of one piece of work at one size."""
+
+    title: str
+    tokens: int
+    batch: int
+    base: str
+    """The variant that the others are told as ratios to; it is never absent."""
+    variants: Mapping[str, Variant]
+    rounds: int = ROUNDS
+    timed: bool = True
+    """Whether time is measured beside memory."""
+    series: str = ""
+    """Name of the series that it is part of: comparisons that differ in tokens alone, told together."""
+
+
+class Case(NamedTuple):
+    """Comparisons that answer one question."""
+
+    what: str
+    comparisons: Callable[[BenchOptions], list[Comparison]]
+    """The same list whenever it is asked with the same options: processes that measure memory ask again."""

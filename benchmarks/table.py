@@ -1,0 +1,105 @@
+"""Figures as aligned text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.comparison import DTYPE, WARM_UP
+from benchmarks.measure import Result, Row, Series
+from benchmarks.pairs import Ratio
+
+NOTHING = "–"
+MIB = 2**20
+
+
+def of_facts(facts: Mapping[str, str]) -> str:
+    """Return titles and what is said of each, a line each."""
+    width = max(map(len, facts))
+    return "\n".join(f"{title:{width}}  {said}" for title, said in facts.items())
+
+
+def of_result(result: Result) -> str:
+    """Return a comparison: its sizes, a line per variant, and what has to be known of them."""
+    comparison, rows = result.comparison, result.rows
+    there = [row for row in rows if not row.absent]
+    head = (
+        f"{comparison.title}: batch {comparison.batch}, {DTYPE}, {result.rounds} rounds after {WARM_UP}; "
+        f"ratios to {comparison.base}"
+    )
+    titles = list(dict.fromkeys(title for row in there for title in row.facts or {}))
+    lines = [["", "median ms", "quartiles", "ratio", "interval", "differs", "extra MiB", *titles]]
+    lines += [cells(row, titles) for row in there]
+    absent = said([(row.name, f"absent ({row.absent})") for row in rows if row.absent])
+    notes = said([(row.name, row.note) for row in there if row.note])
+    return "\n".join([head, *aligned(lines), *absent, *notes])
+
+
+def said(remarks: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a line for each remark, after the names of all that it is made of."""
+    names: dict[str, list[str]] = {}
+    for name, remark in remarks:
+        names.setdefault(remark, []).append(name)
+    return [f"  {' | '.join(named)}: {remark}" for remark, named in names.items()]
+
+
+def cells(row: Row, titles: Sequence[str]) -> list[str]:
+    """Return a line of the table of a comparison."""
+    time, quartiles = NOTHING, NOTHING
+    if row.milliseconds is not None:
+        time = figure(row.milliseconds.median)
+        quartiles = f"{figure(row.milliseconds.lower)} .. {figure(row.milliseconds.upper)}"
+    ratio, interval = of_ratio(row.ratio)
+    return [
+        row.name,
+        time,
+        quartiles,
+        ratio,
+        interval,
+        NOTHING if row.difference is None else f"{row.difference:.0e}",
+        mebibytes(row.extra_bytes),
+        *(figure((row.facts or {})[title]) if title in (row.facts or {}) else NOTHING for title in titles),
+    ]
+
+
+def of_ratio(ratio: Ratio | None) -> tuple[str, str]:
+    """Return a ratio and its interval; 1 and none for the base itself."""
+    if ratio is None:
+        return "1", NOTHING
+    if ratio.interval is None:
+        return f"{ratio.median:.3f}", "too few rounds"
+    return f"{ratio.median:.3f}", f"{ratio.interval.low:.3f} .. {ratio.interval.high:.3f}"
+
+
+def of_series(series: Series) -> str:
+    """Return how memory grows with tokens: a line per variant, a column per number of tokens."""
+    head = f"{series.name}: batch {series.batch}, {DTYPE}; extra MiB by tokens, and their power"
+    lines = [["", *map(str, series.tokens), "power"]]
+    for name, amounts in series.extra_bytes.items():
+        power = series.exponents[name]
+        lines.append([name, *map(mebibytes, amounts), NOTHING if power is None else f"{power:.2f}"])
+    absent = said([(name, f"absent ({why})") for name, why in series.absent.items()])
+    return "\n".join([head, *aligned(lines), *absent])
+
+
+def mebibytes(amount: int | None) -> str:
+    """Return an amount of bytes."""
+    return NOTHING if amount is None else figure(amount / MIB)
+
+
+def figure(value: float) -> str:
+    """Return a positive number with the digits that mean something: about three."""
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of cells below each other: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            [f"  {line[0]:{widths[0]}}"]
+            + [f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for line in lines
+    ]

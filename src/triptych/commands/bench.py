@@ -1,0 +1,76 @@
+"""`triptych bench`: measure the backbones against their peers, with the benchmarks of the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.errors import UserError
+from triptych.parsing import parse
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure the backbones against their peers in one process: time as paired ratios, and peak memory.
+
+    The benchmarks are part of a checkout, not of the installed package.
+    """
+
+    only: tuple[str, ...] = ()
+    """Cases to run, such as ssd-scan; none given: all of them."""
+    peers: Path | None = None
+    """Folder with checkouts of the peers, each under its repository's name: DiT, mamba.py, mamba."""
+    threads: int | None = None
+    """Threads to compute with; None: as many as torch takes by itself."""
+    rounds: int | None = None
+    """Times that each variant is timed; None: each case's own number. An interval takes at least 6."""
+    batch: int | None = None
+    """Images or sequences per call; None: each case's own number."""
+    json: Path | None = None
+    """File to write everything to that was measured, every single time included."""
+    plain_allocator: bool = False
+    """Leave the C library's treatment of freed memory as it is, for ours and peers alike."""
+    memory: bool = True
+    """Measure peak memory too: each variant in a process of its own."""
+    quick: bool = False
+    """Tiny sizes and 2 rounds: a trial of the benchmarks, whose figures mean nothing."""
+
+    def check(self) -> None:
+        """Raise `UserError` for what cannot be measured so."""
+        for name in ("threads", "rounds", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} {value}", "less than 1", "choose 1 or more")
+        if self.peers is not None and not self.peers.is_dir():
+            raise UserError(
+                f"--peers {self.peers}", "no such folder", "docs/performance.md tells how to make it"
+            )
+        if self.json is not None and not self.json.absolute().parent.is_dir():
+            raise UserError(f"--json {self.json}", "its folder does not exist", "make it, or choose another")
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run the benchmarks of the checkout that this package lies in; return their exit code."""
+    options = parse(BenchOptions, tokens, "triptych bench")
+    options.check()
+    folder = checkout()
+    if folder is None:
+        raise UserError(
+            "triptych bench",
+            "this package is installed without the benchmarks",
+            "call it in a clone of the repository, installed with `pip install -e .`",
+        )
+    # They run in the checkout's folder: what was typed relative to this one is told in full.
+    places = {"--peers": options.peers, "--json": options.json}
+    full = [word for flag, place in places.items() if place for word in (flag, str(place.absolute()))]
+    return subprocess.call([sys.executable, "-m", "benchmarks", *tokens, *full], cwd=folder)
+
+
+def checkout() -> Path | None:
+    """Return the checkout whose `src/` holds this package, or None where it was installed without one."""
+    source = Path(__file__).resolve().parents[2]
+    folder = source.parent
+    return folder if source.name == "src" and (folder / "benchmarks" / "__main__.py").is_file() else None

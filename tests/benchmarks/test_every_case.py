@@ -1,0 +1,88 @@
+"""Every case runs, in tiny, from its options to its table and its file."""
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.cases import CASES
+from benchmarks.comparison import Absent
+from benchmarks.memory import unmeasurable
+from triptych.commands.bench import BenchOptions
+
+
+@pytest.fixture
+def measured(tmp_path, capsys):
+    """Run in tiny, and return what is printed and what is written."""
+
+    def measure(*options):
+        assert main(["--quick", "--json", str(tmp_path / "told.json"), *options]) == 0
+        return capsys.readouterr().out, json.loads((tmp_path / "told.json").read_text())
+
+    return measure
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_variant_is_measured_or_said_to_be_absent(name, measured):
+    out, told = measured("--only", name, "--no-memory")
+    assert list(told["cases"]) == [name]
+    for comparison in told["cases"][name]["comparisons"]:
+        variants = {variant["name"]: variant for variant in comparison["variants"]}
+        assert comparison["dtype"] == "float32"
+        assert comparison["batch"] > 0
+        assert comparison["base"] in variants
+        for variant in variants.values():
+            assert variant["name"] in out
+            if "absent" in variant:
+                assert "--peers" in variant["absent"]
+            elif "rounds" in comparison:
+                assert len(variant["times"]) == comparison["rounds"] == 2
+                assert all(one > 0 for one in variant["times"])
+                assert ("ratio" in variant) == (variant["name"] != comparison["base"])
+                assert variant.get("difference", 0) < 1e-5
+        if name == "ssd-scan" and "rounds" in comparison:
+            assert "difference" in variants["explicit softmax"]  # which is what attention computes
+
+
+def test_memory_is_measured_too(measured):
+    out, told = measured("--only", "s6-scan")
+    (comparison,) = told["cases"]["s6-scan"]["comparisons"]
+    ours, *_ = comparison["variants"]
+    assert ("extra_bytes" in ours) == (not unmeasurable())
+    assert (unmeasurable() or "resident set") in told["machine"]["memory"]
+    assert "resident set" in out
+
+
+def test_what_a_figure_depends_on_is_told(measured):
+    out, told = measured("--only", "s6-scan", "--no-memory", "--plain-allocator", "--batch", "3")
+    for title in ("date", "hardware", "platform", "commit", "python", "torch", "threads", "dtype"):
+        assert told["machine"][title]
+        assert told["machine"][title] in out
+    assert told["machine"]["allocator"] == "as the C library has it"
+    assert "batch 3" in out
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bases_are_there_and_so_is_what_a_variant_has_to_be_like(name):
+    for options in (BenchOptions(), BenchOptions(quick=True)):
+        for comparison in CASES[name].comparisons(options):
+            assert not isinstance(comparison.variants[comparison.base].make, Absent)
+            for variant in comparison.variants.values():
+                assert variant.like == "" or variant.like in comparison.variants
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--only", "ssd-scam"), "choose from dit-step"),
+        (("--rounds", "0"), "choose 1 or more"),
+        (("--peers", "no/such/folder"), "no such folder"),
+        (("--json", "no/such/folder/told.json"), "its folder does not exist"),
+        (("--roundz", "3"), "perhaps you meant --rounds"),
+    ],
+)
+def test_a_mistake_is_one_line(options, told, capsys):
+    assert main(options) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("benchmarks: ")
+    assert told in line
