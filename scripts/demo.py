@@ -18,7 +18,7 @@ def steps(recipes: Sequence[str]) -> list[str]:
     return [
         f"train {' '.join(recipes)}",
         f"sample {' '.join(runs)} --sampler ddim:50 --guidance 1.25 --per-class 8 --seed 0 --gif",
-        *(f"evaluate {run} --guidance 1 1.25 2" for run in runs),
+        *(f"evaluate {run} --guidance 1 1.25" for run in runs),
         f"report {' '.join(runs)}",
         f"info {' '.join(runs)}",
     ]
