@@ -64,7 +64,9 @@ class DiMConfig(TokenConfig):
         unit = parts * (self.head_width if self.mixer == "ssd" else 1)
         if inner % unit:
             found = f"the inner width {inner} is not a multiple of {unit}"
-            remedy = "choose one that divides it, twice where directions are split"
+            remedy = f"choose one that divides {inner // parts}"
+            if parts > 1:
+                remedy += ", half of it, or --backbone.directions alternating"
             raise UserError(f"backbone.head-width {self.head_width}", found, remedy)
         if self.directions == "mirrored" and self.mixer != "ssd":
             found = f"the mixer {self.mixer} has no such form"

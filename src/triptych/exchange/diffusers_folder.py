@@ -43,7 +43,7 @@ def read_folder(folder: Path, null_class: str | None = None) -> Foreign:
     """
     if not folder.is_dir():
         remedy = "give a folder of files; a model on the hub is downloaded first, by the hub's own tools"
-        raise UserError(f"import {folder}", "there is no such folder", remedy)
+        raise UserError(f"import {folder}", "there is no such folder or file", remedy)
     index = read_json(folder / INDEX) if (folder / INDEX).exists() else {"_class_name": PIPELINES[0]}
     if index.get("_class_name") not in PIPELINES:
         found = f"it is a {str(index.get('_class_name'))[:60]!r}, whose network may not work on pixels"

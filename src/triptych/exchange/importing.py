@@ -31,7 +31,7 @@ def read_model(path: Path, null_class: str | None = None, heads: int | None = No
             return read_checkpoint(path / WEIGHTS, heads)
     elif os.path.isfile(path) or path.suffix in SUFFIXES:
         return read_checkpoint(path, heads)
-    if heads is not None:
+    if heads is not None and os.path.isdir(path):
         found = "a folder of diffusers says how many there are"
         raise UserError(f"import {path} --heads {heads}", found, "leave --heads out")
     return read_folder(path, null_class)
