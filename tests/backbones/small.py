@@ -41,6 +41,8 @@ VARIANTS = {
         expand=3,
         directions="alternating",
     ),
+    "dit, detail": DiTConfig(width=16, depth=2, heads=2, patch=4, detail_channels=6),
+    "dim, detail": DiMConfig(width=16, depth=2, head_width=8, state=6, patch=4, detail_channels=6),
     "dim, double": DiMConfig(width=16, depth=2, head_width=8, state=6, directions="double"),
     "dim, mirrored": DiMConfig(width=16, depth=2, head_width=8, state=6, directions="mirrored"),
     "dim, s6": DiMConfig(width=16, depth=2, mixer="s6", state=4),

@@ -178,6 +178,7 @@ def test_half_precision_is_widened_without_loss(dtype):
     [
         ("long_skips", True, "backbone.long-skips True: theirs has False alone"),
         ("output_conv", True, "backbone.output-conv True"),
+        ("detail_channels", 4, "backbone.detail-channels 4: theirs has 0 alone"),
         ("norm", "rms", "backbone.norm rms: theirs has layer alone"),
         ("mlp", "swiglu", "backbone.mlp swiglu: theirs has gelu alone"),
         ("qk_norm", True, "backbone.qk-norm True"),

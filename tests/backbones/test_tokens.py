@@ -79,3 +79,26 @@ def test_sizes_that_cannot_be_built_are_refused(fields, told):
     with pytest.raises(UserError, match=told) as refused:
         DiTConfig(**{"width": 16, "depth": 2, "heads": 2} | fields).build(3, 8, 10)
     assert "\n" not in str(refused.value)
+
+
+def test_a_detail_head_sees_over_the_borders_of_patches():
+    """A pixel's output moves with a noisy pixel of the next patch, though no token tells of it."""
+    network = awake(DiTConfig(width=16, depth=1, heads=2, patch=4, detail_channels=6).build(3, 8, 0))
+    x = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    with torch.no_grad():
+        network.project.weight.zero_()  # the tokens fall silent
+    network(x, torch.zeros(1))[0, :, 3, 3].sum().backward()
+    seen = x.grad[0].abs().sum(0) > 0
+    assert seen[3, 3] and seen[3, 4] and seen[4, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"detail_channels": -1}, "backbone.detail-channels -1: out of range"),
+        ({"detail_channels": 8, "output_conv": True}, "both end in a convolution over the pixels"),
+    ],
+)
+def test_a_detail_head_that_cannot_be_is_refused(fields, told):
+    with pytest.raises(UserError, match=told):
+        DiTConfig(width=16, depth=1, heads=2, **fields).build(3, 8, 0)

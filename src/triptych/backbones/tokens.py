@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from triptych.backbones.backbone import Backbone
+from triptych.backbones.detail_head import DetailHead
 from triptych.backbones.layers import NoiseEmbedding, linear, sinusoid, zero
 from triptych.errors import UserError
 
@@ -49,6 +50,9 @@ class TokenConfig:
     """Whether each block of the first half is joined to its mirror image in the second."""
     output_conv: bool = False
     """Whether a 3x3 convolution over the finished pixels smooths the borders of patches."""
+    detail_channels: int = 0
+    """Channels of a few convolutions over all pixels that draw what lies inside a patch, in place of
+    `output_conv`; 0: none."""
     gradient_checkpointing: bool = False
     """Whether a block's activations are computed again in the backward pass, which saves memory for time."""
 
@@ -57,10 +61,18 @@ class TokenConfig:
         if self.patch < 1 or image_size % self.patch:
             raise UserError(
                 f"backbone.patch {self.patch} on {image_size}-pixel images",
-                "it does not divide their size",
-                "choose 1, or a number that does",
+                "it does not divide their size" if self.patch > 0 else "out of range",
+                "choose 1, or a number that divides their size",
             )
         check_sizes(width=(self.width, 1 << 14))
+        if self.detail_channels:
+            check_sizes(detail_channels=(self.detail_channels, 4096))
+            if self.output_conv:
+                raise UserError(
+                    f"backbone.detail-channels {self.detail_channels} with backbone.output-conv True",
+                    "both end in a convolution over the pixels",
+                    "choose one of them",
+                )
         if self.width % 4:
             raise UserError(
                 f"backbone.width {self.width}",
@@ -153,11 +165,14 @@ class TokenBackbone(Backbone):
         self.skips = nn.ModuleList(LongSkip(width) for _ in range(skips))
         self.norm_out = normalisation(config)
         self.modulation_out = Modulation(width, 2)
-        self.project = zero(nn.Linear(width, folded))
-        # Without an offset: a fresh network predicts zero.
-        self.conv_out = (
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False) if config.output_conv else None
-        )
+        self.conv_out = self.detail = None
+        if config.detail_channels:
+            self.project = linear(width, config.detail_channels * config.patch**2)
+            self.detail = DetailHead(channels, config.detail_channels, width)
+        else:
+            self.project = zero(nn.Linear(width, folded))
+        if config.output_conv:  # without an offset: a fresh network predicts zero
+            self.conv_out = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
 
     def forward(
         self,
@@ -177,9 +192,11 @@ class TokenBackbone(Backbone):
         tokens = self.embed(patches) + self.positions.to(patches.dtype)  # B N D
         tokens = self._through_blocks(tokens, condition)
         shift, scale = self.modulation_out(condition)
-        patches = self.project(modulate(self.norm_out(tokens), shift, scale))  # B N Cpp
-        folded = patches.transpose(1, 2).unflatten(2, (self.side, self.side))  # B Cpp H/p W/p
-        pixels = F.pixel_shuffle(folded, self.patch)
+        patches = self.project(modulate(self.norm_out(tokens), shift, scale))  # B N Fpp
+        folded = patches.transpose(1, 2).unflatten(2, (self.side, self.side))  # B Fpp H/p W/p
+        pixels = F.pixel_shuffle(folded, self.patch)  # B F H W, F = C without a detail head
+        if self.detail is not None:
+            return self.detail(pixels, x, condition)
         return pixels if self.conv_out is None else self.conv_out(pixels)
 
     def _through_blocks(self, tokens: Tensor, condition: Tensor) -> Tensor:
