@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from checkpoints.small import make
 
-from triptych.checkpoints.find import all_checkpoints, best_mse, newest_valid, resolve
+from triptych.checkpoints.find import all_checkpoints, best_mse, by_held_out, newest_valid, resolve
 from triptych.checkpoints.names import Position
 from triptych.checkpoints.prune import thin
 from triptych.checkpoints.write import write
@@ -133,8 +133,22 @@ def test_best_is_the_lowest_and_the_earliest_of_equals():
     odd = [entry("../x", 0.0), entry(7, 0.0), entry("epoch-2", None), entry("epoch-3", True), 5, {}]
     odd += [entry("epoch-4", float("nan")), entry("epoch-5", "0")]
     assert best_mse({"best": history + odd}) == Position(10, None)
+    assert best_mse({"held_out": history + odd}) == Position(10, None)
     for none in ({}, {"best": None}, {"best": []}, {"best": odd}):
         assert best_mse(none) is None
+
+
+def test_all_errors_are_ranked_where_a_state_lists_them():
+    """A run of an older version that was resumed has its first ones among the records alone."""
+
+    def entries(**errors: float) -> list[dict]:
+        return [{"checkpoint": name.replace("_", "-"), "mse": mse} for name, mse in errors.items()]
+
+    state = {"best": entries(epoch_1=5, epoch_4=3), "held_out": entries(epoch_3=4, epoch_4=3, epoch_5=4)}
+    assert by_held_out(state) == [Position(epoch, None) for epoch in (4, 3, 5, 1)]
+    again = {"held_out": entries(epoch_1=5, epoch_2=4) + entries(epoch_00001=3)}
+    assert by_held_out(again) == [Position(1, None), Position(2, None)]
+    assert by_held_out({}) == []
 
 
 def test_best_that_was_never_measured_or_is_gone(root: Path):

@@ -1,5 +1,6 @@
 """What is kept of older checkpoints, and what never goes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from checkpoints.small import make, same
 from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.find import all_checkpoints, newest_valid
 from triptych.checkpoints.manifest import Manifest
+from triptych.checkpoints.names import name_of
 from triptych.checkpoints.prune import Pruned, Retention, clear_leftovers, prune, thin
 from triptych.checkpoints.read import read
 from triptych.checkpoints.verify import verify
@@ -46,8 +48,68 @@ def test_the_best_goes_only_when_asked(trained: Callable[..., Path]):
     root = trained(*range(1, 7), best=3)
     prune(root, Retention(full=1, keep_every=100))
     assert kept(root) == {3: 1, 6: 3}
-    prune(root, Retention(full=1, keep_every=100, best=False))
+    prune(root, Retention(full=1, keep_every=100, best=0))
     assert kept(root) == {6: 3}
+
+
+def measured(root: Path, errors: dict[int, float], records: bool = True) -> None:
+    """Write checkpoints whose held-out MSE are `errors`, epoch by epoch, as training notes them."""
+    held_out, best = [], []
+    for epoch, mse in errors.items():
+        entry = {"epoch": epoch, "checkpoint": name_of(epoch), "mse": mse}
+        held_out.append(entry)
+        if not best or mse < best[-1]["mse"]:
+            best.append(entry)
+        state = {"epoch": epoch, "best": best} | ({"held_out": held_out} if records else {})
+        write(root, name_of(epoch), Contents(make(epoch).tensors, state))
+
+
+ERRORS = {1: 9.0, 2: 5.0, 3: 7.0, 4: 4.0, 5: 6.0, 6: 8.0, 7: 8.5}
+
+
+@pytest.mark.parametrize(
+    ("best", "left"), [(0, []), (1, [4]), (2, [2, 4]), (3, [2, 4, 5]), (4, [2, 3, 4, 5]), (99, range(1, 7))]
+)
+def test_as_many_of_the_best_stay_as_are_asked_for(root: Path, best: int, left: list[int]):
+    measured(root, ERRORS)
+    prune(root, Retention(full=1, keep_every=100, best=best))
+    assert kept(root) == dict.fromkeys(left, 1) | {7: 3}
+
+
+def test_the_best_stay_as_training_goes_on(root: Path):
+    """Pruned after each checkpoint, as training does, the same ones are left as at the end."""
+    for last in ERRORS:
+        measured(root, {epoch: mse for epoch, mse in ERRORS.items() if epoch <= last})
+        prune(root, Retention(full=1, keep_every=100, best=3))
+    assert {epoch for epoch in kept(root) if epoch < 7} == {2, 4, 5}
+
+
+def test_states_that_list_records_alone_still_tell_the_best(root: Path):
+    measured(root, ERRORS, records=False)
+    prune(root, Retention(full=1, keep_every=100, best=3))
+    assert kept(root) == {1: 1, 2: 1, 4: 1, 7: 3}
+
+
+def test_the_best_are_those_that_are_there(root: Path):
+    """One that a user took away leaves its place to the next."""
+    measured(root, ERRORS)
+    shutil.rmtree(root / name_of(4))
+    prune(root, Retention(full=1, keep_every=100, best=2))
+    assert kept(root) == {2: 1, 5: 1, 7: 3}
+
+
+def test_newest_ones_that_are_among_the_best_count_as_such(root: Path):
+    measured(root, ERRORS | {8: 1.0})
+    prune(root, Retention(full=1, keep_every=100, best=2))
+    assert kept(root) == {4: 1, 8: 3}
+
+
+def test_rules_add_up(root: Path):
+    """The newest, multiples, the best, those that evaluations chose and pinned ones, all at once."""
+    measured(root, dict.fromkeys(range(1, 21), 9.0) | {3: 1.0, 7: 2.0})
+    (root / name_of(2) / "pinned").touch()
+    prune(root, Retention(full=3, keep_every=8, best=2), keep=["epoch-11", "epoch-nothing"])
+    assert kept(root) == {2: 3, 3: 1, 7: 1, 8: 1, 11: 1, 16: 1, 18: 3, 19: 3, 20: 3}
 
 
 def test_pinned_and_chosen_ones_stay(trained: Callable[..., Path]):
@@ -104,6 +166,9 @@ def test_an_old_broken_one_is_left_or_removed_but_stops_nothing(trained: Callabl
         ("ema weights optimizer", "ema"),
         ("weights optimizer", "weights"),
         ("ema", "ema"),
+        ("ema ema_long weights optimizer", "ema ema_long"),
+        ("ema_long weights", "ema_long"),
+        ("ema emax weights", "ema"),
         ("guard timing", None),
     ],
 )
@@ -111,7 +176,7 @@ def test_thinning_keeps_what_images_are_drawn_from(root: Path, parts: str, left:
     folder = write(root, "epoch-00001", make(1, parts=parts))
     size = Manifest.load(folder).size
     assert thin(folder) == (left is not None and left != parts)
-    assert list(verify(folder).parts) == ([left] if left else parts.split())
+    assert list(verify(folder).parts) == sorted((left or parts).split())
     assert len(list(folder.glob("*.safetensors"))) == len(verify(folder).parts)
     assert (verify(folder).size < size) == (left is not None and left != parts)
     assert not thin(folder)
@@ -123,9 +188,9 @@ def test_a_thinned_one_can_be_written_in_full_again(trained: Callable[..., Path]
     assert same(read(write(root, "epoch-00001", make(1))), make(1))
 
 
-@pytest.mark.parametrize("wrong", [{"full": 0}, {"keep_every": 0}, {"full": -1}])
+@pytest.mark.parametrize("wrong", [{"full": 0}, {"keep_every": 0}, {"full": -1}, {"best": -1}])
 def test_rules_that_would_keep_nothing_are_refused(wrong: dict):
-    with pytest.raises(UserError, match="give 1 or more"):
+    with pytest.raises(UserError, match=r"give [01] or more"):
         Retention(**wrong)
 
 

@@ -110,7 +110,7 @@ def test_state_that_would_not_come_back_is_refused(root: Path, value: object):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.float8_e5m2], ids=str)
-@pytest.mark.parametrize("part", ["ema", "weights"])
+@pytest.mark.parametrize("part", ["ema", "ema_long", "weights"])
 def test_non_finite_weights_are_never_published(root: Path, part: str, dtype: torch.dtype, bad: float):
     good = write(root, NAME, make(1))
     values = torch.ones(4, dtype=torch.float64)

@@ -41,22 +41,29 @@ def newest_valid(root: Path, parts: Collection[str] = ()) -> tuple[Path | None, 
     return None, skipped
 
 
-def best_mse(state: Mapping[str, Any]) -> Position | None:
-    """Return the position with the lowest held-out MSE in a state's history, the earliest of equals.
+def by_held_out(state: Mapping[str, Any]) -> list[Position]:
+    """Return the positions whose held-out MSE a state knows, the lowest first, of equals the earliest.
 
-    The history is `state["best"]`: a list of `{"epoch": ..., "checkpoint": folder name, "mse": ...}`.
-    Entries of any other form are passed over.
+    `state["held_out"]` lists every measured checkpoint, `state["best"]` (all that states of older versions
+    have) those that were lower than any before, both as `{"epoch": ..., "checkpoint": folder name,
+    "mse": ...}`. Of two entries for one checkpoint the later counts; those of any other form are passed over.
     """
-    history = state.get("best")
-    candidates = []
-    for entry in history if isinstance(history, list) else ():
-        if not isinstance(entry, dict):
-            continue
-        name, mse = entry.get("checkpoint"), entry.get("mse")
-        position = parse(name) if isinstance(name, str) else None
-        if position and type(mse) in (int, float) and math.isfinite(mse):
-            candidates.append((mse, position.order, position))
-    return min(candidates)[-1] if candidates else None
+    measured: dict[Position, float] = {}
+    for history in (state.get("best"), state.get("held_out")):
+        for entry in history if isinstance(history, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            name, mse = entry.get("checkpoint"), entry.get("mse")
+            position = parse(name) if isinstance(name, str) else None
+            if position and type(mse) in (int, float) and math.isfinite(mse):
+                measured[position] = mse
+    return sorted(measured, key=lambda position: (measured[position], position.order))
+
+
+def best_mse(state: Mapping[str, Any]) -> Position | None:
+    """Return the position with the lowest held-out MSE in a state's history; see `by_held_out`."""
+    ranked = by_held_out(state)
+    return ranked[0] if ranked else None
 
 
 def resolve(run_folder: Path, wanted: str, chosen: Mapping[str, str] | None = None) -> Path:

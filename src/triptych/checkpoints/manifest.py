@@ -22,6 +22,12 @@ PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[0-9]{1,4})?\.(s
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+WEIGHTS = "weights"
+"""Name of the part that holds the weights in training."""
+AVERAGE = re.compile(r"ema(_.+)?")
+"""Names of parts that hold averaged weights: `ema`, and every other that begins with `ema_`."""
+
+
 class BrokenCheckpoint(UserError):  # noqa: N818
     """A checkpoint that cannot be trusted: `reason` says in one line what is wrong with `folder`."""
 
@@ -80,6 +86,17 @@ class Manifest:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.files)
+
+    @property
+    def drawable(self) -> tuple[str, ...]:
+        """Return the parts that images are drawn from and thinning keeps: averages, or else the weights."""
+        averages = tuple(part for part in self.parts if AVERAGE.fullmatch(part))
+        return averages or tuple(part for part in self.parts if part == WEIGHTS)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether it holds what images are drawn from, and more than thinning would leave."""
+        return 0 < len(self.drawable) < len(self.parts)
 
     def encode(self) -> bytes:
         """Return the one spelling of this manifest; its last line is the sha256 of the rest."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from triptych.checkpoints import manifest as manifests
 from triptych.checkpoints.commit import commit, remove_unlisted
 from triptych.checkpoints.durable import WRITING, aside, sync_folder, write_file
-from triptych.checkpoints.find import all_checkpoints, best_mse
+from triptych.checkpoints.find import all_checkpoints, by_held_out
 from triptych.checkpoints.manifest import BrokenCheckpoint, Manifest
 from triptych.checkpoints.names import Position, parse
 from triptych.checkpoints.verify import read_state, verify
@@ -18,9 +18,6 @@ from triptych.errors import UserError
 
 PIN = "pinned"
 """A file of this name in a checkpoint's folder exempts it from pruning."""
-
-KEPT_PARTS = ("ema", "weights")
-"""Thinning keeps the first of these that a checkpoint holds: enough to draw images, not to resume."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +27,27 @@ class Retention:
     full: int = 2
     """Newest whole checkpoints that keep everything, so that training can resume; at least 1."""
     keep_every: int | None = None
-    """Of the older ones, keep the EMA weights at multiples of this many epochs and remove the rest;
-    None keeps the EMA weights of all. Stops inside an epoch are removed in any case."""
-    best: bool = True
-    """Keep the EMA weights of the one with the lowest held-out MSE in any case."""
+    """Of the older ones, keep the averages at multiples of this many epochs and remove the rest;
+    None keeps those of all. Stops inside an epoch are removed in any case."""
+    best: int = 1
+    """Keep the averages of so many with the lowest held-out MSE in any case; 0: of none."""
 
     def __post_init__(self) -> None:
-        for field, value in (("full", self.full), ("keep_every", self.keep_every)):
-            if value is not None and value < 1:
+        for field, value, least in (
+            ("full", self.full, 1),
+            ("keep_every", self.keep_every, 1),
+            ("best", self.best, 0),
+        ):
+            if value is not None and value < least:
                 raise UserError(
-                    f"checkpoint retention {field} = {value}", "it counts from 1", "give 1 or more"
+                    f"checkpoint retention {field} = {value}",
+                    f"it counts from {least}",
+                    f"give {least} or more",
                 )
 
-    def keeps(self, position: Position, best: Position | None) -> bool:
+    def keeps(self, position: Position, best: Collection[Position]) -> bool:
         """Tell whether a checkpoint that is no longer among the newest stays, thinned."""
-        if self.best and position == best:
+        if position in best:
             return True
         if position.step is not None:  # a stop inside an epoch served its resume and nobody's comparison
             return False
@@ -63,22 +66,25 @@ def prune(root: Path, retention: Retention, keep: Collection[str] = ()) -> Prune
     """Thin and remove checkpoints in `root` by the rule, and say which.
 
     The newest `retention.full` whole ones are verified first; nothing happens while there are fewer.
-    Broken ones newer than those are left for a reader to look at. `keep` names more that stay, thinned
-    (what evaluations chose). The caller holds the run's lock. Raises UserError where the disk refuses.
+    Broken ones newer than those are left for a reader to look at. The best are those of the checkpoints
+    that are still there, by what the newest whole one knows. `keep` names more that stay, thinned (what
+    evaluations chose). The caller holds the run's lock. Raises UserError where the disk refuses.
     """
     newest_first = list(reversed(all_checkpoints(root)))
     full: list[Path] = []
     older: list[Path] = []
     for index, folder in enumerate(newest_first):
         with suppress(BrokenCheckpoint):
-            if _is_full(verify(folder)):
+            if verify(folder).is_full:
                 full.append(folder)
         if len(full) == retention.full:
             older = newest_first[index + 1 :]
             break
     if not older:
         return Pruned((), ())
-    best = best_mse(read_state(full[0]))
+    there = {parse(folder.name) for folder in newest_first}
+    ranked = [position for position in by_held_out(read_state(full[0])) if position in there]
+    best = ranked[: retention.best]
     kept = {parse(name) for name in keep}
     removed, thinned = [], []
     try:
@@ -99,19 +105,19 @@ def prune(root: Path, retention: Retention, keep: Collection[str] = ()) -> Prune
 
 
 def thin(folder: Path) -> bool:
-    """Reduce a checkpoint to its EMA weights and its state; tell whether there was anything to drop.
+    """Reduce a checkpoint to its averages and its state; tell whether there was anything to drop.
 
-    One that is broken, or holds no weights at all, is left as it is. Raises OSError.
+    Averages are the parts `ema` and `ema_...`; where there are none, the weights stay in their place. One
+    that is broken, or holds no weights at all, is left as it is. Raises OSError.
     """
     try:
         manifest = Manifest.load(folder)
     except BrokenCheckpoint:
         return False
-    if not _is_full(manifest):
+    if not manifest.is_full:
         return False
-    part = next(part for part in KEPT_PARTS if part in manifest.parts)
     with aside(folder.parent, folder.name) as staged:
-        thinned = replace(manifest, parts={part: manifest.parts[part]})
+        thinned = replace(manifest, parts={part: manifest.parts[part] for part in manifest.drawable})
         write_file(staged / manifests.FILE_NAME, thinned.encode())
         commit(staged, folder)
     return True
@@ -137,8 +143,3 @@ def clear_leftovers(root: Path) -> list[str]:
     for folder in all_checkpoints(root):
         cleared += [f"{folder.name}/{name}" for name in remove_unlisted(folder)]
     return cleared
-
-
-def _is_full(manifest: Manifest) -> bool:
-    """Tell whether it holds weights and more than thinning would leave."""
-    return len(manifest.parts) > 1 and any(part in manifest.parts for part in KEPT_PARTS)

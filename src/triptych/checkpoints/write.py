@@ -19,9 +19,6 @@ from triptych.checkpoints.names import parse
 from triptych.checkpoints.verify import verify
 from triptych.errors import UserError
 
-PUBLISHED = ("ema", "weights")
-"""The parts that images are drawn from: a NaN there would replace the last good model by a dead one."""
-
 MARGIN = 1 << 20
 """Bytes of free space asked for beyond the tensors: headers, state, manifest, the file system's own."""
 
@@ -105,8 +102,12 @@ def _encode_state(state: dict[str, Any]) -> bytes:
 
 
 def _refuse_non_finite(contents: Contents) -> None:
-    for part in PUBLISHED:
-        for name, tensor in contents.tensors.get(part, {}).items():
+    # Images are drawn from these parts: a NaN there would replace the last good model by a dead one.
+    published = (
+        part for part in contents.tensors if part == manifests.WEIGHTS or manifests.AVERAGE.fullmatch(part)
+    )
+    for part in published:
+        for name, tensor in contents.tensors[part].items():
             if tensor.is_floating_point() or tensor.is_complex():
                 # The 8-bit formats have no isfinite of their own.
                 wide = tensor.float() if tensor.element_size() == 1 else tensor
