@@ -154,15 +154,23 @@ def test_a_row_of_a_class_grid_has_the_number_of_its_class_not_of_its_row():
 
 
 @pytest.mark.parametrize("limit", [60, 200, 2000])
-def test_wrapped_text_has_every_word_once_and_fits(limit):
+def test_wrapped_text_has_every_letter_once_and_fits(limit):
     text = "my-images, epoch-00003, 10 images, ddim:50, guidance 3"
     lines = wrap(text, 13, limit)
     assert max(width(line, 13) for line in lines) <= limit
     assert len(lines) == 1 if limit == 2000 else len(lines) > 1
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     if limit > 60:
         assert " ".join(lines) == text
-    else:
-        assert len(" ".join(lines).split()) == len(text.split())
+
+
+def test_a_word_that_is_too_long_is_broken_behind_a_hyphen_where_it_has_one():
+    name, limit = "digits-dit-of-many-blocks", 110
+    lines = wrap(name, 13, limit)
+    assert "".join(lines) == name
+    assert len(lines) > 1 and all(line.endswith("-") for line in lines[:-1])
+    assert "".join(wrap("m" * 30, 13, limit)) == "m" * 30
+    assert wrap("mm", 13, 1) == ["m", "m"]
 
 
 def test_a_caption_stands_whole_below_a_narrow_grid():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from triptych.record.lettering import width
-from triptych.record.pictures import MARGIN, TITLE_SIZE, WIDEST, save_png
-from triptych.record.side_by_side import LONGEST_NAME, Block, side_by_side
+from triptych.record.lettering import width, wrap
+from triptych.record.pictures import GROUND, LABEL_SIZE, MARGIN, TITLE_SIZE, WIDEST, save_png
+from triptych.record.side_by_side import HEADER_WIDTH, Block, side_by_side
 
 LONG = "a-run-of-many-words-" * 20
 
@@ -40,8 +40,22 @@ def test_every_image_stands_at_the_same_place_of_its_block(names):
 
 def test_a_long_name_widens_its_block_no_more_than_it_may():
     short, long = (side_by_side([Block(noise(s), name) for s in (0, 1)], 1) for name in ("a", LONG))
-    assert short.width < long.width <= short.width + 2 * LONGEST_NAME
+    assert short.width < long.width <= short.width + 2 * HEADER_WIDTH
     assert width(LONG, TITLE_SIZE) > long.width
+
+
+def test_what_is_known_of_a_model_is_told_whole_above_a_narrow_block():
+    """The ink of all its letters is there: as much as that of its lines, each above a block by itself."""
+    remark = "Diffusion Transformer, epoch-00000-step-00000003"
+    assert width(remark, LABEL_SIZE) > HEADER_WIDTH
+
+    def ink(remark):
+        picture = side_by_side([Block(np.full((4, 1, 8, 8), GROUND, np.uint8), "a", remark)], 1)
+        return int((GROUND - np.asarray(picture).astype(int)).sum())
+
+    lines = wrap(remark, LABEL_SIZE, HEADER_WIDTH)
+    assert lines == ["Diffusion Transformer,", "epoch-00000-step-00000003"]
+    assert ink(remark) - ink("") == sum(ink(line) - ink("") for line in lines)
 
 
 def test_names_that_cannot_be_written_are_numbers():

@@ -82,14 +82,25 @@ def shorten(text: str, size: int, limit: int) -> str:
 
 
 def wrap(text: str, size: int, limit: int) -> list[str]:
-    """Return `text` in lines of up to `limit` pixels, broken between words; a longer word is cut short."""
+    """Return `text` in lines of up to `limit` pixels, broken between words, and a longer word within it."""
     lines: list[str] = []
     for word in drawable(text).split():
         if lines and width(f"{lines[-1]} {word}", size) <= limit:
             lines[-1] += f" {word}"
         else:
-            lines.append(shorten(word, size, limit))
+            lines += broken(word, size, limit)
     return lines
+
+
+def broken(word: str, size: int, limit: int) -> list[str]:
+    """Return a word in pieces of up to `limit` pixels: broken behind `-`, `_` or `/`, or else anywhere."""
+    pieces, rest = [], word
+    while len(rest) > 1 and width(rest, size) > limit:
+        fitting = max(n for n in range(1, len(rest)) if n == 1 or width(rest[:n], size) <= limit)
+        end = max(rest.rfind(sign, 0, fitting) for sign in "-_/") + 1 or fitting
+        pieces.append(rest[:end])
+        rest = rest[end:]
+    return [*pieces, rest]
 
 
 def write(

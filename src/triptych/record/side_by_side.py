@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,8 +31,10 @@ BLOCK_GAP = 28
 """Pixels between blocks: so many more than between images that the eye parts them without a line."""
 SPACING = 4
 """Pixels between images, where `lay_out` does not choose fewer."""
-LONGEST_NAME = 260
-"""Pixels that the name of a model may widen its block to; a longer one is cut."""
+HEADER_WIDTH = 200
+"""Pixels that a name or a remark may widen its block to; what is longer takes several lines."""
+MOST_LINES = 4
+"""Lines that a name or a remark may take; what is longer still is cut."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,15 @@ def side_by_side(
     """Return blocks of images beside one another, each in rows of `columns` (None: nearly square).
 
     Image j stands in the same place of every block. Labels stand left of the rows that all blocks share, and
-    `caption` below, in as many lines as it needs. A name that the font cannot write becomes `model 2`.
+    `caption` below, in as many lines as it needs; names and remarks above take several where they are long.
+    A name that the font cannot write becomes `model 2`.
     Raises ValueError where the images of the blocks are not alike.
     """
     arrays = [as_array(block.images) for block in blocks]
     if len({array.shape for array in arrays}) != 1:
         raise ValueError(f"blocks of unlike images: {[list(array.shape) for array in arrays]}")
-    layouts = _lay_out(arrays[0].shape, columns, blocks, row_labels)
-    width = max(layouts[-1].right, layouts[-1].left + _header_width(blocks)) + MARGIN
+    layouts, headers = _lay_out(arrays[0].shape, columns, blocks, row_labels)
+    width = max(layouts[-1].right, layouts[-1].left + max(header.width for header in headers)) + MARGIN
     first = layouts[0]
     lines = lettering.wrap(caption, LABEL_SIZE, width - first.left - MARGIN)
     below = len(lines) * (LABEL_SIZE + LEADING) - LEADING + 12 if lines else 0
@@ -76,38 +79,65 @@ def side_by_side(
         x, y = first.corner(row * first.columns)
         text = lettering.shorten(label, LABEL_SIZE, x - 10 - MARGIN)
         lettering.write(picture, (x - 10, y + first.height / 2), text, LABEL_SIZE, INK, "rm")
-    for number, (block, layout) in enumerate(zip(blocks, layouts, strict=True), start=1):
-        room = max(layout.right - layout.left, _header_width(blocks))
-        name = lettering.shorten(_name(block, number), TITLE_SIZE, room)
-        lettering.write(picture, (layout.left, MARGIN), name, TITLE_SIZE, INK)
-        remark = lettering.shorten(block.remark, LABEL_SIZE, room)
-        lettering.write(picture, (layout.left, MARGIN + TITLE_SIZE + 6), remark, LABEL_SIZE, PALE_INK)
-    for i, line in enumerate(lines):
-        top = first.bottom + 12 + i * (LABEL_SIZE + LEADING)
-        lettering.write(picture, (first.left, top), line, LABEL_SIZE, PALE_INK)
+    below_names = MARGIN + max(len(header.name) for header in headers) * (TITLE_SIZE + LEADING)
+    for header, layout in zip(headers, layouts, strict=True):
+        top = below_names - len(header.name) * (TITLE_SIZE + LEADING)
+        _write_lines(picture, (layout.left, top), header.name, TITLE_SIZE, INK)
+        _write_lines(picture, (layout.left, below_names), header.remark, LABEL_SIZE, PALE_INK)
+    _write_lines(picture, (first.left, first.bottom + 12), lines, LABEL_SIZE, PALE_INK)
     return picture
+
+
+class _Header(NamedTuple):
+    """What stands above a block, in lines."""
+
+    name: list[str]
+    remark: list[str]
+
+    @property
+    def width(self) -> int:
+        """Pixels of the widest line."""
+        names = [lettering.width(line, TITLE_SIZE) for line in self.name]
+        return max([*names, *(lettering.width(line, LABEL_SIZE) for line in self.remark)], default=0)
 
 
 def _lay_out(
     shape: tuple[int, ...], columns: int | None, blocks: Sequence[Block], row_labels: Sequence[str]
-) -> list[Layout]:
-    """Return where the images of each block stand."""
+) -> tuple[list[Layout], list[_Header]]:
+    """Return where the images of each block stand, and what stands above them."""
     count, channels, height, width = shape
     columns = columns or nearly_square(count)
     rows = -(-count // columns)
     scale = enlarging(height, width, columns * len(blocks), rows, SPACING)
     layout = lay_out((count, channels, height, width), columns, row_labels=row_labels, scale=scale)
-    remarks = any(block.remark for block in blocks)
-    layout = replace(layout, top=MARGIN + TITLE_SIZE + 10 + (LABEL_SIZE + 6 if remarks else 0))
-    pitch = max(layout.right - layout.left, _header_width(blocks)) + BLOCK_GAP
-    return [replace(layout, left=layout.left + i * pitch) for i in range(len(blocks))]
+    own = layout.right - layout.left
+    room = max(own, HEADER_WIDTH)
+    headers = [
+        _Header(_lines(_name(block, i), TITLE_SIZE, room), _lines(block.remark, LABEL_SIZE, room))
+        for i, block in enumerate(blocks, start=1)
+    ]
+    names, remarks = (max(map(len, parts)) for parts in zip(*headers, strict=True))
+    layout = replace(
+        layout, top=MARGIN + names * (TITLE_SIZE + LEADING) + remarks * (LABEL_SIZE + LEADING) + 6
+    )
+    pitch = max(own, *(header.width for header in headers)) + BLOCK_GAP
+    return [replace(layout, left=layout.left + i * pitch) for i in range(len(blocks))], headers
 
 
-def _header_width(blocks: Sequence[Block]) -> int:
-    """Return the pixels that names and remarks need, as far as they are given them."""
-    names = [lettering.width(_name(block, i), TITLE_SIZE) for i, block in enumerate(blocks, start=1)]
-    remarks = [lettering.width(block.remark, LABEL_SIZE) for block in blocks]
-    return min(LONGEST_NAME, max([*names, *remarks]))
+def _lines(text: str, size: int, limit: int) -> list[str]:
+    """Return `text` in lines of up to `limit` pixels, the last of which is cut where they are too many."""
+    lines = lettering.wrap(text, size, limit)
+    if len(lines) <= MOST_LINES:
+        return lines
+    last = " ".join(lines[MOST_LINES - 1 :])
+    return [*lines[: MOST_LINES - 1], lettering.shorten(last, size, limit)]
+
+
+def _write_lines(
+    picture: Image.Image, at: tuple[int, int], lines: Sequence[str], size: int, shade: int
+) -> None:
+    for i, line in enumerate(lines):
+        lettering.write(picture, (at[0], at[1] + i * (size + LEADING)), line, size, shade)
 
 
 def _name(block: Block, number: int) -> str:
