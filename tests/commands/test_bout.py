@@ -15,6 +15,7 @@ from training.tiny import train
 from triptych.commands.bout import LONGEST_NAME, common_parent, joined
 from triptych.record.events import Sampled
 from triptych.record.record import Record
+from triptych.record.side_by_side import side_by_side
 
 ASK = ("--sampler", "ddim:3", "--guidance", "2", "--per-class", "2")
 
@@ -120,18 +121,23 @@ def test_what_is_printed(runs, capsys):
     assert all(os.path.isfile(line) for line in lines[::2])
 
 
-def other_classes(run):
-    first, *rest = (run / "record.jsonl").read_text().splitlines(keepends=True)
-    event = json.loads(first)
-    event["data"]["data"]["class_names"][3] = "three"
-    (run / "record.jsonl").write_text("".join([json.dumps(event) + "\n", *rest]))
+def recorded_data(**fields):
+    """Return a function that changes what the record of a run says of its images."""
+
+    def change(run):
+        first, *rest = (run / "record.jsonl").read_text().splitlines(keepends=True)
+        event = json.loads(first)
+        event["data"]["data"] |= fields
+        (run / "record.jsonl").write_text("".join([json.dumps(event) + "\n", *rest]))
+
+    return change
 
 
-def other_size(run):
-    first, *rest = (run / "record.jsonl").read_text().splitlines(keepends=True)
-    event = json.loads(first)
-    event["data"]["data"]["image_size"] = 16
-    (run / "record.jsonl").write_text("".join([json.dumps(event) + "\n", *rest]))
+OTHER_NAMES = ["0", "1", "2", "three", *"456789"]
+other_classes = recorded_data(class_names=OTHER_NAMES)
+other_size = recorded_data(image_size=16)
+other_images = recorded_data(name="letters", digest="ab" * 32, train_images=1000)
+other_version = recorded_data(digest="ab" * 32)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,9 @@ def other_size(run):
         (None, "a missing", (), "there is no such folder"),
         (other_classes, "a b", (), "the classes of digits are not those of digits"),
         (other_size, "a b", (), "images of 1 x 8 x 8, the other of 1 x 16 x 16"),
+        (other_images, "a b", (), "the other on letters (1,000 images, sha256 abababababab)"),
+        (other_images, "a b", ("--guidance", "0"), "the one was trained on digits (1,442 images, sha256 "),
+        (recorded_data(digest="ab" * 32, class_names=OTHER_NAMES), "a b", (), "draw from them one by one"),
         (None, "a b", ("--sampler", "ddim:2000", "--spacing", "leading"), "the schedule has 1000"),
         (None, "a b", ("--checkpoint", "epoch-9"), "name one of"),
         (None, "a b", ("--out", "runs/a/record.jsonl"), "file exists"),
@@ -161,6 +170,29 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_drawn(
     assert line in the_line(capsys, "sample", *(runs / name for name in names.split()), *extra)
     assert {path: path.read_bytes() for path in runs.rglob("record.jsonl")} == before
     assert not list(Path().rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (recorded_data(name="the-same-elsewhere"), ""),
+        (other_version, "; trained on 2 versions of digits"),
+        (recorded_data(digest="", held_out_digest=""), ""),  # as of a model that was trained elsewhere
+    ],
+)
+def test_runs_of_the_same_images_or_versions_of_them_are_compared(change, told, runs, monkeypatch, capsys):
+    captions = []
+
+    def see(*args, caption, **options):
+        captions.append(caption)
+        return side_by_side(*args, caption=caption, **options)
+
+    monkeypatch.setattr("triptych.commands.bout.side_by_side", see)
+    change(runs / "b")
+    assert say("sample", runs / "a", runs / "b", *ASK, "--quiet") == 0
+    assert captions == [
+        f"ddim:3, guidance 2, seed 0; the same noise and class in the same place of every block{told}"
+    ]
 
 
 def test_runs_that_call_themselves_alike_are_told_apart_by_their_folders(runs, capsys):

@@ -15,6 +15,7 @@ from commands.command_line import say, the_line
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from safetensors.torch import load_file
+from training.tiny import train
 
 from triptych.backbones.costs import costs
 from triptych.backbones.unet import UNetConfig
@@ -70,6 +71,20 @@ def test_an_imported_run_is_sampled_evaluated_and_reported(theirs, tmp_path, cap
     assert "trained elsewhere" in text
     assert f"triptych evaluate {os.path.relpath(run, tmp_path / 'en')}" in text
     assert "triptych train" not in text
+
+
+def test_an_imported_model_is_drawn_beside_a_run_of_the_images_that_it_is_said_to_draw(
+    theirs, tmp_path, capsys
+):
+    short = ("--training.max-steps", "1", "--training.preview-every", "0", "--conditional", "False")
+    assert train(tmp_path, *short, name="ours") == 0
+    for name, data in (("same", ()), ("other", ("--data.name", "letters"))):
+        assert say("import", theirs, "--runs", tmp_path, "--name", name, "--quiet", *data) == 0
+    ask = ("--count", "2", "--sampler", "ddim:2", "--quiet")
+    assert say("sample", tmp_path / "ours", tmp_path / "same", *ask) == 0
+    line = the_line(capsys, "sample", tmp_path / "ours", tmp_path / "other", *ask)
+    assert "the other on letters (as it was said at its import)" in line
+    assert "with --data.name digits and another --name" in line
 
 
 def test_the_images_are_those_of_the_peer_s_network(theirs, tmp_path):
