@@ -42,18 +42,26 @@ def commit(staged: Path, folder: Path) -> None:
 def remove_unlisted(folder: Path, among: Collection[str] | None = None) -> list[str]:
     """Delete the checkpoint files in `folder` that its manifest does not name, and return their names.
 
-    `among` limits the search. Files of other kinds (`pinned`, a reader's notes) stay, and so does
-    everything where the manifest cannot be read.
+    `among` limits the search.
+    """
+    removed = []
+    for name in unlisted(folder):
+        if among is None or name in among:
+            with suppress(OSError):  # rubbish that cannot be removed now harms nobody
+                (folder / name).unlink()
+                removed.append(name)
+    return removed
+
+
+def unlisted(folder: Path) -> list[str]:
+    """Return the names of the checkpoint files in `folder` that its manifest does not name.
+
+    Files of other kinds (`pinned`, a reader's notes) are none of them; where the manifest cannot be read,
+    nothing is.
     """
     try:
-        listed = {file.name for file in Manifest.load(folder).files}
+        listed = {file.name for file in Manifest.load(folder).files} | {manifests.FILE_NAME}
     except BrokenCheckpoint:
         return []
-    removed = []
-    for path in sorted(folder.iterdir()):
-        ours = manifests.PLAIN_FILE_NAME.fullmatch(path.name) and path.name != manifests.FILE_NAME
-        if ours and path.name not in listed and (among is None or path.name in among):
-            with suppress(OSError):  # rubbish that cannot be removed now harms nobody
-                path.unlink()
-                removed.append(path.name)
-    return removed
+    ours = sorted(path.name for path in folder.iterdir() if manifests.PLAIN_FILE_NAME.fullmatch(path.name))
+    return [name for name in ours if name not in listed]

@@ -30,6 +30,8 @@ else:
 
 FILE_NAME = ".lock"
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+PAUSES = (0.02, 0.1)
+"""Seconds to wait before a lock is taken for held: `holder` has it for less."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -51,7 +53,7 @@ def lock(run_folder: Path) -> Generator[None, None, None]:
         ) from error
     try:
         try:
-            _acquire(descriptor)
+            _acquire_soon(descriptor)
         except OSError as error:
             if error.errno in UNSUPPORTED:
                 warnings.warn(f"{run_folder}: no locks on this file system; start no run twice", stacklevel=3)
@@ -67,6 +69,37 @@ def lock(run_folder: Path) -> Generator[None, None, None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def holder(run_folder: Path) -> str | None:
+    """Return who writes to the run's folder at this moment, in words; None: nobody, or it cannot be known.
+
+    Nothing is left behind. The lock is taken for an instant, which `lock` waits for.
+    """
+    path = run_folder / FILE_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # nobody ever wrote there, or nobody can
+        return None
+    try:
+        _acquire(descriptor)
+    except OSError as error:
+        return _holder(path) if error.errno in HELD else None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _acquire_soon(descriptor: int) -> None:
+    """Acquire the lock, or raise what `_acquire` does: only after a while where somebody holds it."""
+    for pause in PAUSES:
+        try:
+            return _acquire(descriptor)
+        except OSError as error:
+            if error.errno not in HELD:
+                raise
+            time.sleep(pause)
+    _acquire(descriptor)
 
 
 def _sign(descriptor: int) -> None:

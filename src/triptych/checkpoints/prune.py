@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from triptych.checkpoints import manifest as manifests
-from triptych.checkpoints.commit import commit, remove_unlisted
+from triptych.checkpoints.commit import commit, remove_unlisted, unlisted
 from triptych.checkpoints.durable import WRITING, aside, sync_folder, write_file
 from triptych.checkpoints.find import all_checkpoints, by_held_out
 from triptych.checkpoints.manifest import BrokenCheckpoint, Manifest
@@ -130,16 +130,23 @@ def remove(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def leftovers(root: Path) -> list[str]:
+    """Return the names, relative to `root`, of what a killed process left unfinished there.
+
+    While another process writes, the save that it is at is among them.
+    """
+    writing = root / WRITING
+    found = sorted(f"{WRITING}/{path.name}" for path in writing.iterdir()) if writing.is_dir() else []
+    return found + [f"{folder.name}/{name}" for folder in all_checkpoints(root) for name in unlisted(folder)]
+
+
 def clear_leftovers(root: Path) -> list[str]:
     """Remove what a killed process left unfinished in `root` and return its names.
 
     The caller holds the run's lock: a save under way in another process would be taken for a leftover.
     """
-    cleared = []
-    writing = root / WRITING
-    if writing.is_dir():
-        cleared += sorted(f"{WRITING}/{path.name}" for path in writing.iterdir())
-        shutil.rmtree(writing, ignore_errors=True)
+    cleared = leftovers(root)
+    shutil.rmtree(root / WRITING, ignore_errors=True)
     for folder in all_checkpoints(root):
-        cleared += [f"{folder.name}/{name}" for name in remove_unlisted(folder)]
+        remove_unlisted(folder)
     return cleared
