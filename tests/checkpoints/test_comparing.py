@@ -68,6 +68,24 @@ def test_some_fields_may_be_left_out():
     assert distance(make(1), changed(attempt=3), {"attempt"}) == 0
 
 
+def test_a_newer_version_may_know_more():
+    newer = changed("ema_long", "w", torch.ones(1), guard={"norms": []}, best=[])
+    assert difference(make(1), newer, grown=True) is None
+    assert difference(newer, make(1), grown=True) == "only one has the part ema_long"
+    older = {"best": [{"mse": 1}], "running": {"steps": 1}}
+    for change, told in (
+        ({}, None),
+        ({"running": {"steps": 2, "spikes": 0}}, "state.running.steps is 1 and 2"),
+        ({"best": [{"mse": 1}, {"mse": 2}]}, 'state.best is [{"mse": 1}]'),
+    ):
+        grown = {"best": [{"mse": 1, "weights": "ema"}], "running": {"steps": 1, "spikes": 0}} | change
+        found = difference(Contents({}, older), Contents({}, grown), grown=True)
+        assert found == told or (told and found and told in found)
+    more = Contents({"ema": {"w": torch.ones(1), "x": torch.ones(1)}}, {})
+    less = Contents({"ema": {"w": torch.ones(1)}}, {})
+    assert difference(less, more, grown=True) == "ema: only one has x"
+
+
 def test_a_distance_is_relative_and_knows_the_entries_of_an_optimiser():
     def state(counter: float, average: float, noise: float) -> Contents:
         named = {"a/step": counter, "a/average": average, "b/step": counter, "b/average": noise}

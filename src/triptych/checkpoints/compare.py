@@ -10,13 +10,16 @@ from torch import Tensor
 from triptych.checkpoints.contents import Contents
 
 
-def difference(left: Contents, right: Contents, ignored: Collection[str] = ()) -> str | None:
+def difference(
+    left: Contents, right: Contents, ignored: Collection[str] = (), *, grown: bool = False
+) -> str | None:
     """Return in words where two checkpoints first differ; None: they hold the same bits.
 
     Parts, names, types, shapes, every bit of every tensor and every field of the state count, but for the
-    fields of the state in `ignored`.
+    fields of the state in `ignored`. Where `right` may have `grown`, parts and fields that it alone has are
+    no difference: a newer version of the program knows them.
     """
-    if uneven := _uneven(left.tensors, right.tensors):
+    if uneven := _uneven(left.tensors, right.tensors, grown):
         return f"only one has the part {uneven}"
     for part, tensors in left.tensors.items():
         others = right.tensors[part]
@@ -25,7 +28,7 @@ def difference(left: Contents, right: Contents, ignored: Collection[str] = ()) -
         for name, tensor in tensors.items():
             if found := _tensor_difference(tensor, others[name]):
                 return f"{part}: {name} {found}"
-    return _plain_difference(_without(left.state, ignored), _without(right.state, ignored), "state")
+    return _plain_difference(_without(left.state, ignored), _without(right.state, ignored), "state", grown)
 
 
 def distance(left: Contents, right: Contents, ignored: Collection[str] = ()) -> float:
@@ -60,9 +63,9 @@ def _without(state: dict[str, Any], ignored: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name not in ignored}
 
 
-def _uneven(left: Collection[str], right: Collection[str]) -> str | None:
-    """Return the first name that one has and the other has not."""
-    return min(set(left) ^ set(right), default=None)
+def _uneven(left: Collection[str], right: Collection[str], grown: bool = False) -> str | None:
+    """Return the first name that one lacks; if `right` has grown, the first that it lacks."""
+    return min(set(left) - set(right) if grown else set(left) ^ set(right), default=None)
 
 
 def _tensor_difference(left: Tensor, right: Tensor) -> str | None:
@@ -78,10 +81,10 @@ def _bits(tensor: Tensor) -> Tensor:
     return flat.view(torch.uint8).reshape(len(flat), -1)
 
 
-def _plain_difference(left: Any, right: Any, where: str) -> str | None:
+def _plain_difference(left: Any, right: Any, where: str, grown: bool) -> str | None:
     """Return in words the innermost place at which two values of JSON differ."""
     if isinstance(left, dict) and isinstance(right, dict):
-        if uneven := _uneven(left, right):
+        if uneven := _uneven(left, right, grown):
             return f"only one has {where}.{uneven}"
         pairs = [(f"{where}.{name}", left[name], right[name]) for name in left]
     elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
@@ -89,7 +92,7 @@ def _plain_difference(left: Any, right: Any, where: str) -> str | None:
     else:  # as text, 1 is not 1.0, and a fraction has all its bits
         a, b = json.dumps(left), json.dumps(right)
         return None if a == b else f"{where} is {_short(a)} and {_short(b)}"
-    return next((found for place, *both in pairs if (found := _plain_difference(*both, place))), None)
+    return next((found for place, *both in pairs if (found := _plain_difference(*both, place, grown))), None)
 
 
 def _plain_distance(left: Any, right: Any) -> float:
