@@ -53,6 +53,19 @@ def test_every_listed_data_set_loads_without_a_path(name, published):
     assert (dataset.train.name, dataset.held_out.name) == (f"{name}/train", f"{name}/held-out")
 
 
+def test_what_is_at_hand_is_known_before_anything_is_fetched(published, tmp_path):
+    assert DataConfig("digits").at_hand()
+    assert DataConfig("cifar10").at_hand()
+    DataConfig("cifar10").load()
+    published.unlink()
+    assert DataConfig("cifar10").at_hand()  # decoded
+    shutil.rmtree(tmp_path / "cache")
+    assert not DataConfig("cifar10").at_hand()
+    assert DataConfig("mine", path=str(tmp_path)).at_hand()
+    for nowhere in (str(tmp_path / "nothing"), "~nobody-of-that-name/images", ""):
+        assert not DataConfig("mine", path=nowhere).at_hand()
+
+
 def test_sizes_are_known_before_anything_is_read(published, tmp_path):
     published.unlink()
     assert DataConfig("cifar10").sizes() == ImageSizes(3, 32, 50_000, 10_000, 10)

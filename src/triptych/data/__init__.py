@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from triptych.data import cifar10, digits
 from triptych.data.dataset import Dataset, ImageSizes
-from triptych.data.decoded import load_decoded
+from triptych.data.decoded import load_decoded, place_of
 from triptych.data.formats import recognise
 from triptych.data.from_pictures import USUAL_SIDE
 from triptych.data.source import check_image_size, is_well_known
@@ -24,15 +24,21 @@ class Listed(NamedTuple):
     Attributes:
         load: makes it, as the configuration says.
         sizes: what is known of its images without reading any.
+        at_hand: tells whether it can be made without a download.
     """
 
     load: Callable[[DataConfig], Dataset]
     sizes: ImageSizes
+    at_hand: Callable[[], bool] = lambda: True
 
 
 DATASETS = {
     "digits": Listed(lambda config: digits.load(), digits.SIZES),
-    "cifar10": Listed(lambda config: load_decoded(cifar10.Published()), cifar10.SIZES),
+    "cifar10": Listed(
+        lambda config: load_decoded(cifar10.Published()),
+        cifar10.SIZES,
+        lambda: cifar10.ARCHIVE.path.exists() or place_of(cifar10.Published()).exists(),
+    ),
 }
 """Every data set by the name that recipes use."""
 
@@ -79,6 +85,15 @@ class DataConfig:
         except OSError as error:
             raise UserError(f"--data.path {path}", str(error), "give files that can be read") from error
         return dataset if self.name in DATASETS else dataset.renamed(self.name)
+
+    def at_hand(self) -> bool:
+        """Whether there is something to `load`, and nothing of it has to be downloaded first."""
+        if not self.path:
+            return self.name in DATASETS and DATASETS[self.name].at_hand()
+        try:
+            return Path(self.path).expanduser().exists()
+        except RuntimeError:  # nobody of that name has a home
+            return False
 
     def sizes(self) -> ImageSizes:
         """Return what is known of the images while none of them is read.

@@ -45,13 +45,18 @@ def load_decoded(source: Source, watch: Watch = unwatched) -> Dataset:
         UserError: they have to be decoded, and cannot be.
     """
     key = source.key()
-    name = re.sub(r"[^\w.-]", "_", source.name).encode()[:LONGEST_NAME].decode(errors="ignore")
-    path = cache_folder() / "data" / f"{name}-{key[:32]}-v{LAYOUT}.safetensors"
+    path = place_of(source)
     dataset = _read(path, source.name, key)
     if dataset is None:
         dataset = source.decode(watch)
         _write(path, dataset, key)
     return dataset
+
+
+def place_of(source: Source) -> Path:
+    """Return where the images of `source` lie in the cache, if they were decoded before."""
+    name = re.sub(r"[^\w.-]", "_", source.name).encode()[:LONGEST_NAME].decode(errors="ignore")
+    return cache_folder() / "data" / f"{name}-{source.key()[:32]}-v{LAYOUT}.safetensors"
 
 
 def _read(path: Path, name: str, key: str) -> Dataset | None:
