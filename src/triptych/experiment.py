@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -92,30 +92,35 @@ class ExperimentConfig(Generic[Sizes]):
         return self.build(dataset.channels, dataset.image_size, len(dataset.class_names))
 
 
-def load_experiment(recipe: str, overrides: Sequence[str] = (), name: str | None = None) -> ExperimentConfig:
+def load_experiment(
+    recipe: str, overrides: Sequence[str] = (), name: str | None = None, verb: str = "train"
+) -> ExperimentConfig:
     """Return the experiment of a recipe (a file, or the name of a packaged one) with fields overridden.
 
     Args:
         recipe: path of a YAML file, or a packaged recipe's name.
         overrides: tokens such as `["--training.epochs", "5"]`.
         name: of the run; None takes the recipe's.
+        verb: of the command that was typed, for messages.
 
     Raises:
         UserError: no such recipe, an unknown field, a value of the wrong type or out of range.
     """
     default_name, text = find_recipe(recipe)
-    fields = {"name": default_name} | parse_recipe(recipe, text)
+    said = {"name": default_name} | parse_recipe(recipe, text)
     named = [] if name is None else ["--name", name]
-    return parse_experiment([*as_tokens(fields), *overrides, *named], f"triptych train {recipe}")
+    tokens = [*as_tokens(said), *overrides, *named]
+    # Whatever was typed, it is the help of `train` that lists the fields.
+    return parse_experiment(tokens, f"triptych {verb} {recipe}", f"see `triptych train {recipe} --help`")
 
 
-def parse_experiment(tokens: Sequence[str], command: str, remedy: str | None = None) -> ExperimentConfig:
+def parse_experiment(tokens: Sequence[str], command: str, remedy: str) -> ExperimentConfig:
     """Return the experiment that `--a.b value` tokens describe; see `load_experiment` for errors.
 
     Args:
         tokens: all fields without a default, and any others.
         command: where the tokens come from, for messages.
-        remedy: what to do about a wrong one; None refers to the help of `command`.
+        remedy: what to do about a wrong one.
     """
     wanted = [token for token in tokens if token != "--help"]
     kinds = _values(tokens, "--backbone.kind") or ["unet"]
@@ -125,11 +130,25 @@ def parse_experiment(tokens: Sequence[str], command: str, remedy: str | None = N
     if other := next((name for name in kinds if name != kind), None):
         found = f"the recipe is one of a {other}, whose sizes mean nothing to others"
         raise UserError(f"backbone.kind {kind}", found, f"choose a recipe of a {kind}")
+    refuse_fields_of_others(kind, wanted, command)
     generic: Any = ExperimentConfig  # a type argument that is known at run time only
     experiment = parse(generic[BACKBONES[kind]], wanted, command, flags=False, remedy=remedy)
     if len(wanted) < len(tokens):  # the help shows this recipe's values, not those of the classes
         parse(generic[BACKBONES[kind]], ["--help"], command, flags=False, default=experiment)
     return experiment
+
+
+def refuse_fields_of_others(kind: str, tokens: Sequence[str], command: str) -> None:
+    """Raise `UserError` for a field among the tokens that backbones have, but none of this kind."""
+    for token in tokens:
+        part, _, rest = token.partition("=")[0].partition(".")
+        name = rest.replace("-", "_")
+        owners = [
+            other for other, config in BACKBONES.items() if name in {each.name for each in fields(config)}
+        ]
+        if part == "--backbone" and owners and kind not in owners:
+            found = f"{part}.{rest} is a field of {' and '.join(owners)}, and its backbone is a {kind}"
+            raise UserError(command, found, f"leave it out, or choose a recipe of a {' or '.join(owners)}")
 
 
 def changes(before: dict, after: dict, prefix: str = "") -> dict[str, tuple]:

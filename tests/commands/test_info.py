@@ -209,6 +209,13 @@ def test_the_resolved_configuration(runs, capsys):
         (("{tmp}/x.yaml",), "no such file"),
         (("digits-unet", "--backbone.width", "30"), "not a multiple"),
         (("digits-unet", "--backbone.wdth", "30"), "perhaps you meant --backbone.width"),
+        (("digits-unet", "--backbone.wdth", "30"), "triptych info digits-unet: unrecognized"),
+        (("digits-unet", "--backbone.width", "x"), "triptych info digits-unet: error parsing"),
+        (("digits-unet", "--backbone.width", "x"), "see `triptych train digits-unet --help`"),
+        (
+            ("digits-dit", "--backbone.groups", "4"),
+            "triptych info digits-dit: --backbone.groups is a field of unet",
+        ),
         (("digits-unet", "--data.name", "cifar11"), "no such data set"),
         (("digits-unet", "{run}", "--training.epochs", "3"), "a run is what it was trained as"),
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from triptych.errors import UserError
 
 class BackboneConfig(Protocol):
     """The sizes of a backbone: a dataclass whose fields a recipe can set."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def build(self, channels: int, image_size: int, classes: int) -> Backbone:
         """Return a freshly initialised network for such images; `classes` 0 means unconditional.

@@ -151,7 +151,7 @@ class Facts:
 
 def facts_of_recipe(recipe: str, overrides: Sequence[str]) -> Facts:
     """Return the facts of a recipe with fields overridden; `UserError` where it could not be trained so."""
-    experiment = load_experiment(recipe, overrides)
+    experiment = load_experiment(recipe, overrides, verb="info")
     return _facts(recipe, "recipe", experiment, experiment.data.name, experiment.data.sizes())
 
 
