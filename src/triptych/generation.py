@@ -43,12 +43,11 @@ class SamplingConfig:
             named_sampler(sampler)
         if not self.sampler:
             raise UserError("sampling.sampler", "none is named", "name one, such as ddim:50")
-        if not 0 <= self.guidance < math.inf or self.per_class < 1 or self.batch_size < 1:
-            raise UserError(
-                "sampling.guidance, per_class and batch_size",
-                f"{self.guidance}, {self.per_class} and {self.batch_size}",
-                "choose at least 0, 1 and 1",
-            )
+        if not 0 <= self.guidance < math.inf:
+            raise UserError(f"sampling.guidance {self.guidance:g}", "out of range", "choose 0 or more")
+        for name, number in (("per-class", self.per_class), ("batch-size", self.batch_size)):
+            if number < 1:
+                raise UserError(f"sampling.{name} {number}", "less than 1", "choose 1 or more")
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,12 @@ class Request:
             raise UserError(
                 f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}"
             )
-        if self.count < 1 or self.batch_size < 1:
-            raise UserError(
-                f"{self.count} images in batches of {self.batch_size}",
-                "less than 1",
-                "choose at least 1 with --count, --per-class and --batch-size",
-            )
+        for what, number in (
+            (f"{self.count} images", self.count),
+            (f"batches of {self.batch_size}", self.batch_size),
+        ):
+            if number < 1:
+                raise UserError(what, "less than 1", "choose 1 or more")
         if not 0 <= self.seed <= MASK32:
             raise UserError(f"--seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
 

@@ -56,6 +56,13 @@ def parse(
         raise _as_user_error(printed.getvalue(), command, remedy or f"see `{command} --help`") from None
 
 
+def refuse_below_one(remedy: str = "choose 1 or more", **numbers: int | None) -> None:
+    """Raise `UserError` for an option, told by its name, that was given as less than 1; None: not given."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UserError(f"--{name.replace('_', '-')} {number}", "less than 1", remedy)
+
+
 def _as_user_error(box: str, command: str, remedy: str) -> UserError:
     """Turn the parser's framed message into one line: what is wrong, then what was perhaps meant.
 

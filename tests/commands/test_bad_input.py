@@ -51,7 +51,7 @@ def the_line(capsys, *tokens):
         (["--checkpoint", "last", "epoch-9"], "name one of"),
         (["--guidance", "0", "1", "--count", "10"], "takes at least"),
         (["--count", "5"], "takes at least 65"),
-        (["--count", "0"], "at least 1"),
+        (["--count", "0"], "--count 0: less than 1"),
     ],
 )
 def test_evaluation_is_refused_before_the_first_image(tokens, told, run, never_drawn, capsys):

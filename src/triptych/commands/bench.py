@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.errors import UserError
-from triptych.parsing import parse
+from triptych.parsing import parse, refuse_below_one
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,7 @@ class BenchOptions:
 
     def check(self) -> None:
         """Raise `UserError` for what cannot be measured so."""
-        for name in ("threads", "rounds", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} {value}", "less than 1", "choose 1 or more")
+        refuse_below_one(threads=self.threads, rounds=self.rounds, batch=self.batch)
         if self.peers is not None and not self.peers.is_dir():
             raise UserError(
                 f"--peers {self.peers}", "no such folder", "docs/performance.md tells how to make it"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
-from triptych.parsing import parse
+from triptych.parsing import parse, refuse_below_one
 
 if TYPE_CHECKING:
     from triptych.evaluation.judge import Judge
@@ -84,6 +84,7 @@ class Planned:
 def run(tokens: Sequence[str]) -> int:
     """Measure what the tokens ask for; return the exit code."""
     options = parse(EvaluateOptions, tokens, "triptych evaluate")
+    refuse_below_one(count=options.count, batch_size=options.batch_size)
 
     from triptych.commands.work_console import WorkConsole  # loads torch
     from triptych.evaluation.judge import Judge

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from triptych.parsing import parse
+from triptych.parsing import parse, refuse_below_one
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ImportOptions:
 def run(tokens: Sequence[str]) -> int:
     """Import what the tokens name; return the exit code."""
     options = parse(ImportOptions, tokens, "triptych import")
+    refuse_below_one("choose the number that it was trained with, 1 up to its width", heads=options.heads)
 
     from triptych.commands.work_console import WorkConsole  # loads torch
     from triptych.exchange.foreign import UNKNOWN, write_run

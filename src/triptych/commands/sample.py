@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from triptych.commands.run_folders import without_bouts
 from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
 from triptych.errors import UserError
-from triptych.parsing import parse
+from triptych.parsing import parse, refuse_below_one
 
 if TYPE_CHECKING:
     from triptych.commands.bout import Bout
@@ -76,6 +76,7 @@ def run(tokens: Sequence[str]) -> int:
     options = parse(SampleOptions, tokens, "triptych sample")
     if options.count is not None and options.per_class is not None:
         raise UserError("--count and --per-class", "both given", "give one of them")
+    refuse_below_one(count=options.count, per_class=options.per_class, batch_size=options.batch_size)
 
     folders = without_bouts(options.runs)
     if not folders:
