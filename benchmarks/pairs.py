@@ -120,9 +120,9 @@ def paired_ratio(times: Sequence[float], base: Sequence[float]) -> Ratio:
 def exponent(sizes: Sequence[float], amounts: Sequence[float]) -> float | None:
     """Return p of the power law amount ~ size^p: the slope of the least-squares line through the logarithms.
 
-    None where there are fewer than two sizes, or an amount is not positive.
+    None where an amount is not positive, or there are fewer than three sizes: two are always on a line.
     """
-    if len(set(sizes)) < 2 or min(amounts) <= 0:
+    if len(set(sizes)) < 3 or min(amounts) <= 0:
         return None
     logarithms = ([math.log(value) for value in values] for values in (sizes, amounts))
     return statistics.linear_regression(*logarithms).slope

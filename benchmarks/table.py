@@ -10,6 +10,7 @@ from benchmarks.pairs import Ratio
 
 NOTHING = "–"
 MIB = 2**20
+RATIO = "  ratio: the median of the ratios within each round, which need not be the ratio of the medians"
 
 
 def of_facts(facts: Mapping[str, str]) -> str:
@@ -29,9 +30,10 @@ def of_result(result: Result) -> str:
     titles = list(dict.fromkeys(title for row in there for title in row.facts or {}))
     lines = [["", "median ms", "quartiles", "ratio", "interval", "differs", "extra MiB", *titles]]
     lines += [cells(row, titles) for row in there]
+    paired = [RATIO] if any(row.ratio for row in there) else []
     absent = said([(row.name, f"absent ({row.absent})") for row in rows if row.absent])
     notes = said([(row.name, row.note) for row in there if row.note])
-    return "\n".join([head, *aligned(lines), *absent, *notes])
+    return "\n".join([head, *aligned(lines), *paired, *absent, *notes])
 
 
 def said(remarks: Sequence[tuple[str, str]]) -> list[str]:

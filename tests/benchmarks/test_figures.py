@@ -8,7 +8,7 @@ import torch
 from benchmarks.comparison import Comparison
 from benchmarks.measure import Result, Row, largest_difference, slopes
 from benchmarks.pairs import Interval, Ratio, Spread
-from benchmarks.table import figure, of_result, of_series
+from benchmarks.table import RATIO, figure, of_result, of_series
 
 BASE = Row("base", milliseconds=Spread(100.0, 90.0, 110.0), times=[100.0])
 OTHER = Row(
@@ -35,7 +35,12 @@ def test_a_comparison_says_its_sizes_and_every_figure():
     assert other.split("  ")[1] == "other"
     for figure_ in ("12.3", "12.0 .. 13.0", "0.123", "0.120 .. 0.130", "2e-07", "3.00", "32.5"):
         assert figure_ in other
-    assert remarks == ["  gone: absent (it left)", "  other: of whom something is known"]
+    assert remarks == [RATIO, "  gone: absent (it left)", "  other: of whom something is known"]
+
+
+def test_a_ratio_is_explained_where_there_is_one():
+    assert RATIO in of_result(result([BASE, OTHER])).splitlines()
+    assert RATIO not in of_result(result([BASE])).splitlines()
 
 
 def test_few_rounds_are_said_to_be_too_few():

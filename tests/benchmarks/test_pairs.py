@@ -56,9 +56,10 @@ def test_the_exponent_of_a_power_law(power):
     assert exponent(sizes, [3 * size**power for size in sizes]) == pytest.approx(power)
 
 
-def test_no_exponent_of_one_size_or_of_nothing():
+def test_no_exponent_of_two_sizes_or_of_nothing():
     assert exponent([256], [3.0]) is None
-    assert exponent([256, 512], [0.0, 1.0]) is None
+    assert exponent([256, 512], [3.0, 6.0]) is None
+    assert exponent([256, 512, 1024], [0.0, 1.0, 2.0]) is None
 
 
 def test_every_variant_has_one_turn_a_round_and_the_first_rounds_are_dropped():
