@@ -22,7 +22,7 @@ def test_each_is_told_as_it_is(trained: Callable[..., Path]):
     (root / "epoch-00003" / "optimizer.safetensors").write_bytes(b"")
     (root / "epoch-00005").mkdir()
     before = snapshot(root)
-    found = examine(root)
+    found = list(examine(root))
     assert snapshot(root) == before
     assert [(each.name[-1], each.condition) for each in found] == [
         ("1", "thinned"),
@@ -52,7 +52,7 @@ def test_the_steps_taken_are_read_from_the_state(root: Path):
 
 
 def test_a_folder_without_any(root: Path):
-    assert examine(root) == []
+    assert list(examine(root)) == []
     assert leftovers(root) == []
 
 

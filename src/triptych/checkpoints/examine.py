@@ -1,5 +1,6 @@
 """What lies in a folder of checkpoints, told without torch and without touching anything."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,13 +37,14 @@ class Examined:
     pinned: bool = False
 
 
-def examine(root: Path) -> list[Examined]:
-    """Check every byte of every checkpoint in `root`, the oldest first.
+def examine(root: Path) -> Iterator[Examined]:
+    """Check every byte of every checkpoint in `root`, one after another, the oldest first.
 
     Training may go on meanwhile: one that was taken away is left out, one that changed is looked at again.
     """
-    found = map(_examine, all_checkpoints(root))
-    return [checkpoint for checkpoint in found if checkpoint is not None]
+    for folder in all_checkpoints(root):
+        if (found := _examine(folder)) is not None:
+            yield found
 
 
 def _examine(folder: Path) -> Examined | None:

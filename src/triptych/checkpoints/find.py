@@ -13,6 +13,9 @@ from triptych.errors import UserError
 FOLDER = "checkpoints"
 """Name of the folder of checkpoints inside a run's folder."""
 
+RESUMED_FROM = ("ema", "weights", "optimizer")
+"""The parts that a checkpoint must hold for training to go on from it."""
+
 
 def all_checkpoints(root: Path) -> list[Path]:
     """Return the folders in `root` that have the name of a checkpoint, oldest first, whole or not."""

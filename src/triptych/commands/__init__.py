@@ -9,6 +9,7 @@ VERBS = {
     "sample": "draw images from a run: labelled grid, single pictures, GIF",
     "evaluate": "measure images of a run against real ones, over checkpoints, scales and samplers",
     "report": "write the experiment record of runs as Markdown",
+    "verify": "check every checkpoint of runs by its bytes, and prove that training can go on",
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
     "import": "make a run of a model that was trained elsewhere, from files of diffusers or DiT",
     "export": "write a run's model as files that diffusers or DiT loads",
