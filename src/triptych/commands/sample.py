@@ -28,9 +28,9 @@ class SampleOptions:
     """Draw images from a run: a labelled grid, single pictures, a GIF of the denoising.
 
     Image j has class j mod K, and noise of its own that depends on the seed and on j alone, so that two
-    checkpoints, samplers or scales can be compared image by image. So can runs: of several, a picture is
-    written besides that shows the same images by each of them side by side. What is left to the recipe is
-    then left to that of the first.
+    checkpoints, samplers or scales can be compared image by image. So can runs that learnt the same images:
+    of several, a picture is written besides that shows what each of them draws side by side. What is left to
+    the recipe is then left to that of the first.
     """
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
