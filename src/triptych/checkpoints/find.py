@@ -13,6 +13,9 @@ from triptych.errors import UserError
 FOLDER = "checkpoints"
 """Name of the folder of checkpoints inside a run's folder."""
 
+GONE = "its folder is gone, though the record tells of it"
+"""What is wrong with a checkpoint that is lost."""
+
 RESUMED_FROM = ("ema", "weights", "optimizer")
 """The parts that a checkpoint must hold for training to go on from it."""
 
@@ -42,6 +45,22 @@ def newest_valid(root: Path, parts: Collection[str] = ()) -> tuple[Path | None, 
             return folder, skipped
         skipped.append((folder, f"it holds no {', '.join(missing)} (only {', '.join(held) or 'its state'})"))
     return None, skipped
+
+
+def lost(root: Path, recorded: Collection[str], newest: Path | None) -> list[str]:
+    """Return which of the `recorded` checkpoints are newer than `newest` and not there, the newest first.
+
+    Older ones are not missed: whoever needed the room may have removed them.
+    """
+    after = parse(newest.name) if newest else None
+    missed = [
+        (position.order, name)
+        for name in recorded
+        if (position := parse(name)) is not None
+        and (after is None or position.order > after.order)
+        and not (root / name).is_dir()
+    ]
+    return [name for _, name in sorted(missed, reverse=True)]
 
 
 def by_held_out(state: Mapping[str, Any]) -> list[Position]:

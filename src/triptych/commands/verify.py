@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from triptych.checkpoints.examine import Examined, examine
-from triptych.checkpoints.find import FOLDER, RESUMED_FROM, all_checkpoints
+from triptych.checkpoints.find import FOLDER, GONE, RESUMED_FROM, all_checkpoints, lost
 from triptych.checkpoints.lock import holder
 from triptych.checkpoints.prune import leftovers
 from triptych.commands.evaluate import DataPlace
-from triptych.commands.lost_checkpoints import GONE, lost_after
+from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.run_folders import without_bouts
 from triptych.errors import UserError
 from triptych.parsing import parse
@@ -141,7 +141,8 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
     resumable = [one for one in found.checkpoints if set(RESUMED_FROM) <= set(one.parts)]
     found.point = resumable[-1] if resumable else None
     if found.history and not found.imported:
-        for name in reversed(lost_after(found.point.name if found.point else "", found.history, root)):
+        newest = root / found.point.name if found.point else None
+        for name in reversed(lost(root, recorded(found.history), newest)):
             found.checkpoints.append(Examined(name, "broken", GONE))
             tell(line_of(found.checkpoints[-1], width))
     found.unfinished = leftovers(root)
