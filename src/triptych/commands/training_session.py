@@ -12,6 +12,7 @@ import yaml
 from triptych.backbones.costs import costs
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
+from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.training_console import TrainingConsole
 from triptych.commands.work_console import WorkConsole
 from triptych.data.dataset import Dataset
@@ -152,7 +153,7 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     history = record.history()
     if history.events:
         refuse_other_images(ready.dataset, history.started.data, f"train {folder}")
-    point = restore_newest(folder, state)
+    point = restore_newest(folder, state, recorded(history))
     state.attempt = history.attempt + 1
     training = Training(
         folder=folder,
