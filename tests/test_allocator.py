@@ -33,6 +33,23 @@ def test_memory_is_kept():
         assert kept < 0.1 * page_faults(keep=False)
 
 
+FREED = """
+import torch
+from triptych.allocator import freed_memory, keep_freed_memory
+keep_freed_memory()
+tensor = torch.zeros(2**26)
+before = freed_memory()
+del tensor
+print(freed_memory() - before)
+"""
+
+
+def test_memory_that_is_kept_is_told():
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    if platform.libc_ver()[0] == "glibc":
+        assert 0.99 * 2**28 < int(done.stdout) < 1.1 * 2**28
+
+
 def test_elsewhere_nothing_happens(monkeypatch):
     from triptych import allocator
 
@@ -41,3 +58,4 @@ def test_elsewhere_nothing_happens(monkeypatch):
 
     monkeypatch.setattr(allocator.ctypes, "CDLL", without_glibc)
     allocator.keep_freed_memory.__wrapped__()
+    assert allocator.freed_memory() == 0

@@ -25,3 +25,19 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+class _Arenas(ctypes.Structure):
+    """glibc's `struct mallinfo2`: ten numbers, the ninth of which is the bytes of free blocks."""
+
+    _fields_ = (("before", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t))
+
+
+def freed_memory() -> int:
+    """Return the bytes that were freed and that the C library keeps for what follows; 0: it does not tell."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except (OSError, TypeError, AttributeError):  # no glibc, or one before 2.33
+        return 0
+    mallinfo2.restype = _Arenas
+    return mallinfo2().fordblks
