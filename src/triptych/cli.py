@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,6 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from triptych.commands import FILES, VERBS
 from triptych.errors import UserError
+
+DISK = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EIO", "ESTALE")
+    if hasattr(errno, name)
+}
+"""What the system says of a disk that is full, over a quota, read-only or failing: the user's to mend."""
 
 USAGE = """\
 usage: triptych VERB ... [--help]
@@ -49,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        found = f"{error.filename or 'the disk'}: {error.strerror}"
+        remedy = "what was saved before is untouched: mend that, and give the same command again"
+        print(f"triptych: {UserError(f'triptych {tokens[0]}', found, remedy)}", file=sys.stderr)
+        return 2
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
