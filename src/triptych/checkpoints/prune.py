@@ -99,7 +99,9 @@ def prune(root: Path, retention: Retention, keep: Collection[str] = ()) -> Prune
                 thinned.append(folder.name)
     except OSError as error:
         raise UserError(
-            f"prune the checkpoints in {root}", error.strerror or str(error), "mend that; none is damaged"
+            f"prune the checkpoints in {root}",
+            error.strerror or str(error),
+            "none is damaged: mend that, and give the same command to go on",
         ) from error
     return Pruned(tuple(removed), tuple(thinned))
 
