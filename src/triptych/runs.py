@@ -81,6 +81,13 @@ def refuse_other_images(dataset: Dataset, trained_on: DataSummary, asked: str) -
     raise UserError(f"{asked} on {dataset.name} ({len(dataset.train):,} images)", found, remedy)
 
 
+def _number(path: Path, state: dict, name: str) -> float:
+    """Return a number from a checkpoint's state, which anybody may have written."""
+    if type(state.get(name)) not in (int, float):
+        raise UserError(f"checkpoint {path}", f"its state does not say its {name}", "choose another one")
+    return state[name]
+
+
 class Run:
     """A folder that `triptych train` or `triptych import` made.
 
@@ -190,10 +197,8 @@ class Run:
         usual = "float32" if self.experiment.precision == "float32" else "auto"
         denoiser.precision = select_precision(precision or usual, chosen)
         denoiser.to(chosen).eval()
-        state = contents.state
-        return Model(
-            denoiser, path.name, float(state["epoch"]), int(state["step"]), int(state["attempt"]), weights
-        )
+        epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
+        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), weights)
 
     def request(
         self,

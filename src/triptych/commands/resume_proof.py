@@ -15,6 +15,7 @@ import torch
 from triptych.checkpoints.compare import difference, distance
 from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.find import FOLDER, newest_valid
+from triptych.checkpoints.fit import LARGEST
 from triptych.checkpoints.manifest import FILE_NAME as MANIFEST
 from triptych.checkpoints.manifest import Manifest
 from triptych.checkpoints.read import read
@@ -126,7 +127,7 @@ def _prove(
     _copy_run(folder, first)
     _copy_checkpoint(folder / FOLDER / checkpoint, first / FOLDER / checkpoint)
     saved = read(first / FOLDER / checkpoint)
-    experiment, data = _experiment(first, device, data_path, int(saved.state["step"]))
+    experiment, data = _experiment(first, device, data_path, saved.state.get("step"))
     at_hand = experiment.data.at_hand()
     ready = Ready.of(experiment, watch) if at_hand else _without_images(experiment, data)
     fresh = copy.deepcopy(ready.denoiser)
@@ -184,9 +185,11 @@ def _copy_checkpoint(folder: Path, target: Path) -> None:
 
 
 def _experiment(
-    folder: Path, device: str | None, data_path: str, step: int
+    folder: Path, device: str | None, data_path: str, step: object
 ) -> tuple[ExperimentConfig, DataSummary]:
     """Return the run's experiment, long enough for the steps to be taken, and what it was trained on."""
+    if type(step) is not int or not 0 <= step <= LARGEST:
+        step = 0  # the resume will refuse it, and say why
     run = Run(folder)
     experiment, data = run.experiment, run.record.history().started.data
     if device is not None:
