@@ -112,6 +112,12 @@ def test_costs_are_those_of_its_outline(name):
     assert costs(network).flops > 2 * 3 * 64
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_tells_what_computes_the_parts_that_several_can(name):
+    told = built(name).computed_by(torch.device("cpu"), "float32")
+    assert told == ({"scan": "triptych"} if name == "dim" else {})
+
+
 class Boundless:
     """Sizes that no machine has memory for."""
 

@@ -95,6 +95,15 @@ class Backbone(nn.Module):
         choices = [getattr(module, "implementation", None) for module in self.modules()]
         return list(dict.fromkeys(choice(device) for choice in choices if choice is not None))
 
+    def computed_by(self, device: torch.device, precision: str) -> dict[str, str]:
+        """Return what computes the parts that several implementations can: `{"scan": "mamba-ssm 2.3.2"}`.
+
+        Layers that have a choice tell by a method `computed_by(device, precision)`.
+        """
+        layers = [getattr(module, "computed_by", None) for module in self.modules() if module is not self]
+        told = [layer(device, precision) for layer in layers if layer is not None]
+        return {part: name for each in told for part, name in each.items()}
+
     def check_condition(self, class_label: Tensor | None, guidance: Tensor | None) -> None:
         """Refuse a condition that this network was not built for, before it is silently ignored."""
         if (class_label is None) != (self.classes == 0):

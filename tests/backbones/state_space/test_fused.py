@@ -71,6 +71,7 @@ def test_a_package_that_agrees_computes(monkeypatch):
     install(monkeypatch, kernel)
     path = fused.selective_scan_path(GPU)
     assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
+    assert path.computes("bf16") == path.computes("float32") == path.name
     assert path.function is not selective_scan
 
 
@@ -245,6 +246,7 @@ def test_the_scan_of_mamba_2_is_another_operation(monkeypatch):
     path = fused.ssd_path(GPU)
     assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
     half = problem(CPU)
+    assert (path.computes("bf16"), path.computes("float32")) == ("mamba-ssm 2.3.2", "triptych")
     double = [t.double() for t in half]
     expected = ssd_reference(*double, reverse=(True, False))
     found = path.function(*half, reverse=(True, False))

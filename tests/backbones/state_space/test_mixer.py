@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from triptych.backbones.state_space.fused import Implementation
 from triptych.backbones.state_space.mixer import MIXERS, MixerSizes, first_steps, route
 
 SIDE = 4
@@ -89,4 +90,15 @@ def test_what_weight_decay_must_spare(kind):
 
 @pytest.mark.parametrize("kind", MIXERS)
 def test_the_layer_tells_what_computes_its_scan(kind):
-    assert mixer(kind, "split").implementation(torch.device("cpu")) == "state-space scan computed by triptych"
+    layer, device = mixer(kind, "split"), torch.device("cpu")
+    assert layer.implementation(device) == "state-space scan computed by triptych"
+    assert layer.computed_by(device, "float32") == {"scan": "triptych"}
+
+
+def test_what_computes_float32_is_told_of_a_scan_that_leaves_it_to_ours(monkeypatch):
+    layer, device = mixer("ssd", "split"), torch.device("cpu")
+    kernel = Implementation("mamba-ssm 2.3.2", lambda *tensors: tensors[0], half_only=True)
+    monkeypatch.setattr(layer, "scanner", lambda device: kernel)
+    assert layer.implementation(device) == "state-space scan computed by mamba-ssm 2.3.2, but for float32"
+    assert layer.computed_by(device, "float32") == {"scan": "triptych"}
+    assert layer.computed_by(device, "bf16") == {"scan": "mamba-ssm 2.3.2"}

@@ -50,6 +50,12 @@ class Implementation(NamedTuple):
     """The operation, called as ours is."""
     passed_over: str = ""
     """Why a package that is installed is not used; empty if none is installed, or asked for."""
+    half_only: bool = False
+    """Whether it leaves float32 to ours."""
+
+    def computes(self, precision: str) -> str:
+        """Return the name of what computes where the network has this precision."""
+        return OURS if self.half_only and precision == "float32" else self.name
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class Operation:
     """The values of `reverse` with which both are tried."""
     tolerance: float = TOLERANCE
     """Largest difference at which they agree, relative to the largest entry of each tensor."""
+    half_only: bool = False
+    """Whether the package's leaves float32 to ours."""
 
 
 def selective_scan_path(device: torch.device) -> Implementation:
@@ -105,7 +113,7 @@ def tried(operation: Operation, device: torch.device) -> Implementation:
         return Implementation(OURS, operation.ours, _failure(operation, "does not run", error))
     if differing:
         return Implementation(OURS, operation.ours, f"{_version(operation)} does not agree: {differing}")
-    return Implementation(_version(operation), theirs)
+    return Implementation(_version(operation), theirs, half_only=operation.half_only)
 
 
 def _failure(operation: Operation, what: str, error: Exception) -> str:
@@ -238,4 +246,5 @@ SSD = Operation(
     distribution="mamba-ssm",
     directions=((False, True), (True, False)),
     tolerance=HALF_TOLERANCE,
+    half_only=True,
 )

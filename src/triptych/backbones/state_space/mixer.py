@@ -115,7 +115,12 @@ class Mixer(nn.Module):
         """Return what computes the scan on `device`, and why no other, in one line."""
         chosen = self.scanner(device)
         told = f"state-space scan computed by {chosen.name}"
+        told += ", but for float32" if chosen.half_only else ""
         return f"{told} ({chosen.passed_over})" if chosen.passed_over else told
+
+    def computed_by(self, device: torch.device, precision: str) -> dict[str, str]:
+        """Return the name of what computes the scan; see `Backbone.computed_by`."""
+        return {"scan": self.scanner(device).computes(precision)}
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; x [B, L, D] is the layer's input."""
