@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -123,6 +124,61 @@ def test_failing_disk(saved: Path, save: Callable[[Path], None], code: int, fore
         return False
 
     assert each_call(saved, attempt) > 20
+
+
+AUDITED = {
+    "open": "open",
+    "mkdir": "os.mkdir",
+    "rename": "os.rename",
+    "replace": "os.rename",
+    "unlink": "os.remove",
+    "rmdir": "os.rmdir",
+}
+"""What the interpreter reports of a call, by the call's name; of `write` and `fsync` it reports nothing."""
+
+CHANGES = {
+    "os.chmod",
+    "os.link",
+    "os.mkdir",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.symlink",
+    "os.truncate",
+}
+
+
+@pytest.mark.parametrize("save", [write_next, write_again, write_over_broken])
+def test_every_operation_is_a_fault_point(saved: Path, save: Callable[[Path], None]):
+    """What Python reports of a save and of retention is what is let fail here; no byte goes another way."""
+
+    def watching() -> None:
+        reported: list[str] = []
+        seen: list[str] = []
+        written: list[int] = []
+
+        def hook(event: str, args: tuple) -> None:
+            if event == "open" and (args[1] is None or set(args[1]) & set("wax+")):
+                reported.append("open" if args[1] is None else f"{args}")
+            elif event in CHANGES:
+                reported.append(event)
+
+        def before(name: str, args: tuple) -> None:
+            seen.append(name)
+            written.extend([len(args[1])] if name == "write" else [])
+
+        sys.addaudithook(hook)
+        with watched(before):
+            save(saved)
+            bytes_saved = sum(written)
+            prune(saved, Retention(full=1, keep_every=1, best=0))
+            remove(saved / "epoch-00000")
+        assert reported == [AUDITED[name] for name in seen if name in AUDITED]
+        if save is write_next:
+            assert bytes_saved == sum(path.stat().st_size for path in (saved / NEW).iterdir())
+        assert {"write", "fsync", "open", "mkdir", "rename", "rmdir"} <= set(seen)
+
+    assert in_child(watching) == 0
 
 
 @pytest.mark.parametrize("killed", [False, True])
