@@ -42,7 +42,7 @@ def test_it_is_what_the_state_that_trains_takes(kind):
     ],
 )
 def test_what_no_machine_could_hold_is_refused_before_it_is_made(recipe, sizes, monkeypatch):
-    monkeypatch.setattr(memory, "free_of_machine", lambda: 10**12)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**12)
     experiment = load_experiment(recipe, sizes)
     dataset = experiment.data.load()
     with pytest.raises(
