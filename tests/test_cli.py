@@ -205,12 +205,12 @@ def test_a_run_that_is_being_written_is_locked(trained, capsys):
 def test_a_device_that_runs_out_of_memory_is_told_in_one_line(tmp_path, monkeypatch, capsys):
     import torch
 
-    from triptych.training import loop
+    from triptych.training.loss import StepLoss
 
     def exhausted(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr(loop, "batch_loss", exhausted)
+    monkeypatch.setattr(StepLoss, "forward", exhausted)
     assert train(tmp_path) == 2
     assert [line.partition(";")[0] for line in lines(capsys)] == [
         "triptych: out of memory on the device: CUDA out of memory"

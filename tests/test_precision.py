@@ -14,7 +14,8 @@ from triptych.experiment import load_experiment
 from triptych.precision import best_precision, select_precision
 from triptych.record.events import Progress, Resumed, Sampled, Started
 from triptych.record.record import Record
-from triptych.training import loop
+from triptych.training import step
+from triptych.training.loss import StepLoss
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -107,17 +108,17 @@ def test_fp16_resumes_with_its_loss_scale(tmp_path):
 @pytest.mark.parametrize("size", [1e36, float("inf"), float("nan")])
 def test_a_step_that_overflows_fp16_changes_no_weight_and_spoils_no_mean(tmp_path, monkeypatch, size):
     """One step of several overflows: in the gradient alone, or in the loss itself."""
-    honest, before = loop.batch_loss, []
+    honest, before = StepLoss.forward, []
 
-    def overflowing(denoiser, *args, step, **kwargs):
+    def overflowing(self, batch, step, **kwargs):
         if step == 1:
-            before.extend(parameter.clone() for parameter in denoiser.parameters())
-            return size * next(denoiser.parameters()).square().sum()
+            before.extend(parameter.clone() for parameter in self.parameters())
+            return size * next(self.parameters()).square().sum()
         if step == 2:
-            assert all(map(torch.equal, before, denoiser.parameters()))
-        return honest(denoiser, *args, step=step, **kwargs)
+            assert all(map(torch.equal, before, self.parameters()))
+        return honest(self, batch, step, **kwargs)
 
-    monkeypatch.setattr(loop, "batch_loss", overflowing)
+    monkeypatch.setattr(StepLoss, "forward", overflowing)
     assert train(tmp_path, "--precision", "fp16", "--force-precision", "True") == 0
     assert before
     means = [event.data for event in Record.of_run(tmp_path / "tiny").history().of_kind(Progress)]
@@ -126,12 +127,12 @@ def test_a_step_that_overflows_fp16_changes_no_weight_and_spoils_no_mean(tmp_pat
 
 
 def test_fp16_that_never_finds_its_scale_is_a_divergence(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "MOST_OVERFLOWS", 3)
+    monkeypatch.setattr(step, "MOST_OVERFLOWS", 3)
     monkeypatch.setattr(
-        loop, "batch_loss", lambda denoiser, *a, **k: next(denoiser.parameters()).sum() * float("inf")
+        StepLoss, "forward", lambda self, *a, **k: next(self.parameters()).sum() * float("inf")
     )
     assert train(tmp_path, "--precision", "fp16", "--force-precision", "True") == 2
-    assert "no longer finite" in capsys.readouterr().err
+    assert "steps in a row were not finite in fp16" in capsys.readouterr().err
 
 
 def test_a_change_of_precision_is_recorded_when_a_run_goes_on(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -41,9 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
             return _call(tokens)
     except UserError as error:
-        print(f"triptych: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one tells it
+            print(f"triptych: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
+        if type(error).__name__ == "LostRank":
+            print(f"triptych: {error}", file=sys.stderr)
+            return 1
         # torch's, which must not be loaded to name it: of a GPU, and of a processor.
         if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
             raise

@@ -162,7 +162,10 @@ def _device(denoiser: Denoiser) -> torch.device:
 
 
 def generate(
-    denoiser: Denoiser, request: Request, watch: Callable[[Frame], None] | None = None
+    denoiser: Denoiser,
+    request: Request,
+    watch: Callable[[Frame], None] | None = None,
+    share: range | None = None,
 ) -> Iterator[Generated]:
     """Draw the images of `request`, a batch at a time, in order.
 
@@ -170,6 +173,7 @@ def generate(
         denoiser: the model; it is put into evaluation mode.
         request: which images, and how.
         watch: called with every moment of the first batch's denoising, the initial noise included.
+        share: the numbers of the images to draw; None: all of the request.
 
     Raises:
         UserError: the model cannot answer the request.
@@ -177,12 +181,13 @@ def generate(
     classes = denoiser.backbone.classes
     request.check(classes)
     denoiser.eval()
-    for start in range(0, request.count, request.batch_size):
-        stop = min(start + request.batch_size, request.count)
+    share = range(request.count) if share is None else share
+    for start in range(share.start, share.stop, request.batch_size):
+        stop = min(start + request.batch_size, share.stop)
         index = torch.arange(start, stop, device=_device(denoiser))
         guided, steps, x = _steps(denoiser, request, index)
         for step in steps:
-            if watch and start == 0:
+            if watch and start == share.start:
                 if step.i == 0:
                     watch(Frame(0, request.sampler.steps, to_pixels(x), to_pixels(step.x0)))
                 watch(Frame(step.i + 1, request.sampler.steps, to_pixels(step.x), to_pixels(step.x0)))

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from triptych.errors import UserError
 
@@ -54,6 +55,11 @@ def select_precision(
         }.get(device.type, f"this GPU gains nothing by it: {best} is what suits it")
         raise UserError(f"--precision {name} on {device.type}", found, remedy)
     return name
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or as it is where it is more precise."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:

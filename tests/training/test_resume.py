@@ -26,7 +26,7 @@ def whole(tmp_path_factory):
 
 def assert_same(a, b):
     """Two checkpoints hold the same bits in weights, average, optimiser and counters."""
-    assert a.tensors.keys() == b.tensors.keys() == {"weights", "ema", "optimizer"}
+    assert a.tensors.keys() == b.tensors.keys() == {"weights", "ema", "ema_long", "optimizer"}
     for part, tensors in a.tensors.items():
         assert tensors.keys() == b.tensors[part].keys()
         assert len(tensors) > 10
@@ -128,7 +128,7 @@ def test_resume_where_old_checkpoints_are_pruned(whole, tmp_path, monkeypatch):
     assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
     kept = sorted(path.name for path in (tmp_path / "tiny" / FOLDER).iterdir())
     assert [name for name in kept if name.startswith("epoch")] == ["epoch-00002", "epoch-00004", LAST]
-    assert set(checkpoint(tmp_path, "epoch-00002").tensors) == {"ema"}
+    assert set(checkpoint(tmp_path, "epoch-00002").tensors) == {"ema", "ema_long"}
 
 
 def test_threads_are_frozen_at_the_first_start(tmp_path, monkeypatch):
@@ -155,11 +155,12 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path, monkeypat
         stop_at(patched, 8, poison)
         assert train(tmp_path) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "no longer finite" in line
+    assert "is not finite everywhere" in line
+    assert "again after it went back to epoch-00002" in line
     assert checkpoint(tmp_path, "epoch-00002").state["step"] == 6
     assert not (tmp_path / "tiny" / FOLDER / "epoch-00004").exists()
     stops = [e.data.reason for e in Record.of_run(tmp_path / "tiny").events() if e.kind == "stopped"]
-    assert stops == ["diverged"]
+    assert stops == ["diverged", "diverged"]
 
 
 def test_max_minutes_stops_after_saving(tmp_path):

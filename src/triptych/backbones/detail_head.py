@@ -1,9 +1,9 @@
 """Convolutions at full resolution after the tokens: they draw what lies inside a patch.
 
-A token stands for a square of pixels, and a layer that maps tokens back to pixels sees neither the neighbouring
-square nor what two neighbouring pixels share. A few narrow convolutions do, over the noisy pixels and what the
-tokens say of each. After the patch detailer head of DiP (arXiv 2511.18822, section 3.3), which works inside
-each patch; this one goes over the whole image, so that it smooths the borders too.
+A token stands for a square of pixels, and a layer that maps tokens back to pixels sees neither the next
+square nor what two neighbouring pixels share. A few narrow convolutions do, over the noisy pixels and what
+the tokens say of each. After the patch detailer head of DiP (arXiv 2511.18822), which works inside each
+patch; this one goes over the whole image, so that it smooths the borders too.
 
 Letters: B batch, C channels of the image, H W its height and width, F channels of the head, D width of the
 condition.

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from triptych.backbones.costs import Costs, costs, outline
+from triptych.commands.memory import training_bytes
 from triptych.data.dataset import ImageSizes
 from triptych.experiment import ExperimentConfig, load_experiment
 from triptych.record.events import Progress
@@ -15,7 +16,7 @@ from triptych.record.history import History
 from triptych.report import numbers
 from triptych.runs import Run
 from triptych.training.clock import Clock
-from triptych.training.disk import DiskNeed, disk_need, full_size, size
+from triptych.training.disk import DiskNeed, disk_need, size
 
 UNKNOWN = "not known yet"
 """What is said of images in a path before they are read."""
@@ -97,7 +98,7 @@ class Facts:
         return {
             "parameters": numbers.millions(self.costs.parameters),
             "GFLOP per image": numbers.giga(self.costs.flops),
-            "weights, EMA, AdamW": size(self.memory),
+            "memory to train": size(self.memory),
             "classes": classes if self.experiment.conditional else "none, unconditional",
             "diffusion": " / ".join(_text(self.config["diffusion"][k]) for k in ("schedule", "prediction")),
         }
@@ -187,7 +188,8 @@ def _facts(
     if images.train is not None:
         clock = Clock(experiment.training, images.train)
         plan = Plan(clock.total_steps, disk_need(clock, network))
-    return Facts(name, kind, experiment, data, images, costs(network), full_size(network), plan, done)
+    memory = training_bytes(network, experiment.training.averages)
+    return Facts(name, kind, experiment, data, images, costs(network), memory, plan, done)
 
 
 def _done(history: History, clock: Clock) -> Done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def run(tokens: Sequence[str]) -> int:
         parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
 
     from triptych.commands.training_session import train_run  # loads torch
+    from triptych.distributed import joined
     from triptych.experiment import load_experiment
 
     # All recipes are read before the first one trains: a mistake in the last must not cost a night.
@@ -73,11 +75,19 @@ def run(tokens: Sequence[str]) -> int:
         found = f"two runs would be called {', '.join(sorted(twice))}"
         raise UserError("triptych train", found, "set another `name` in one of the recipes")
     outcomes = []
-    for experiment in experiments:
-        outcomes.append(train_run(experiment, options.runs, deadline=deadline, quiet=options.quiet))
-        if outcomes[-1]["stopped"]:
-            break
-    if options.json:
+    with joined() as ranks:
+        for experiment in experiments:
+            outcomes.append(
+                train_run(experiment, options.runs, deadline=deadline, quiet=options.quiet, ranks=ranks)
+            )
+            if outcomes[-1]["stopped"]:
+                break
+    if options.json and ranks.first:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
-    return STOPPED if outcomes[-1]["stopped"] else 0
+    return stopped_code() if outcomes[-1]["stopped"] else 0
+
+
+def stopped_code() -> int:
+    """Return the exit code of a run that was stopped: under an elastic launcher, none that it would mend."""
+    return 0 if "TORCHELASTIC_RUN_ID" in os.environ else STOPPED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from triptych.backbones.costs import costs
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
+from triptych.commands.memory import check_memory
 from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.training_console import TrainingConsole
 from triptych.commands.work_console import WorkConsole
@@ -19,6 +21,7 @@ from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
 from triptych.devices import select_device
 from triptych.diffusion.objectives import OBJECTIVES
+from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
 from triptych.precision import select_precision
@@ -28,12 +31,13 @@ from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run, refuse_other_images
 from triptych.training.clock import Clock
+from triptych.training.compiling import compile_network
 from triptych.training.disk import check_disk, disk_need
 from triptych.training.loop import Training, folder_size
 from triptych.training.previews import preview_request
 from triptych.training.resume import restore_newest
 from triptych.training.state import TrainState
-from triptych.training.stop import StopRequest
+from triptych.training.stop import AgreedStop, StopRequest
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
 from triptych.work import Watch, unwatched
 
@@ -48,8 +52,8 @@ class Ready:
     denoiser: Denoiser
 
     @classmethod
-    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched) -> Ready:
-        """Prepare an experiment, `watch`ing its images decoded.
+    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched, ranks: Ranks = ALONE) -> Ready:
+        """Prepare an experiment on this rank, `watch`ing its images decoded.
 
         Raises:
             UserError: it cannot be trained as it stands.
@@ -59,13 +63,15 @@ class Ready:
         precision = select_precision(
             experiment.precision, device, force=experiment.force_precision, remedy=remedy
         )
-        dataset = experiment.data.load(watch)
+        with ranks.in_turn():  # what the first one decodes, the others find in the cache
+            dataset = experiment.data.load(watch)
         if experiment.conditional and len(dataset.class_names) < 2:
             raise UserError(
                 f"train {experiment.name}, which is conditional, on {dataset.name}",
                 "it has one class",
                 "give each class a folder of its own, or set --conditional False",
             )
+        check_memory(experiment, dataset, device, experiment.training.averages)
         denoiser = experiment.build_for(dataset)
         denoiser.precision = precision
         preview_request(experiment.training, experiment.seed, experiment.conditional).check(
@@ -76,7 +82,12 @@ class Ready:
 
 
 def train_run(
-    experiment: ExperimentConfig, runs: Path, *, deadline: float | None = None, quiet: bool = False
+    experiment: ExperimentConfig,
+    runs: Path,
+    *,
+    deadline: float | None = None,
+    quiet: bool = False,
+    ranks: Ranks = ALONE,
 ) -> dict:
     """Train one experiment to its end or to a stop; return what happened, as plain values.
 
@@ -85,18 +96,21 @@ def train_run(
         runs: the folder in which its run's folder lies or is made.
         deadline: stop, after saving, when `time.monotonic` has come so far.
         quiet: print nothing.
+        ranks: the processes that train it, each of which calls this.
 
     Raises:
         UserError: the folder or its checkpoints do not allow it, or training went astray.
     """
     folder = runs / experiment.name
-    refuse_imported(folder)
-    console = TrainingConsole(experiment.name, quiet=quiet)
-    ready = Ready.of(experiment, WorkConsole(console.say, quiet=quiet))
+    experiment = for_ranks(experiment, ranks)
+    ranks.lead(lambda: refuse_imported(folder))
+    console = TrainingConsole(experiment.name, quiet=quiet or not ranks.first)
+    ready = Ready.of(experiment, WorkConsole(console.say, quiet=quiet or not ranks.first), ranks)
     clock = Clock(experiment.training, len(ready.dataset.train))
-    disk = check_disk(disk_need(clock, ready.denoiser.backbone), folder)
-    with lock(folder), StopRequest(deadline) as stop:
-        training = open_training(folder, ready, console)
+    disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
+    with ExitStack() as held, StopRequest(deadline) as own:
+        ranks.lead(lambda: held.enter_context(lock(folder)))
+        training = open_training(folder, ready, console, ranks)
         stopped = None
         if training is None:
             limit = "max-steps" if clock.total_steps < clock.end_of(experiment.training.epochs) else "epochs"
@@ -105,10 +119,32 @@ def train_run(
             console.say(disk)
             for line in ready.denoiser.backbone.implementations(ready.device):
                 console.say(line)
+            if experiment.training.compile:
+                console.say(compile_network(ready.denoiser.backbone))
+            stop = AgreedStop(own, ranks)
             with console.bar(training):
                 stopped = training.run(stop)
+            stop.close()
             console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
+
+
+def for_ranks(experiment: ExperimentConfig, ranks: Ranks) -> ExperimentConfig:
+    """Return the experiment with its batch as a whole, which every rank gets a part of.
+
+    Raises:
+        UserError: there are more ranks than images in a batch.
+    """
+    training = experiment.training
+    if (each := training.batch_size_per_rank) is not None:
+        training = replace(training, batch_size=each * ranks.size, batch_size_per_rank=None)
+    if training.batch_size < ranks.size:
+        raise UserError(
+            f"training.batch-size {training.batch_size} on {ranks.size} processes",
+            "some would have no image",
+            "start fewer of them, or choose a larger batch",
+        )
+    return replace(experiment, training=training)
 
 
 def refuse_imported(folder: Path) -> None:
@@ -140,20 +176,23 @@ def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple
     return changed
 
 
-def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Training | None:
+def open_training(
+    folder: Path, ready: Ready, console: TrainingConsole, ranks: Ranks = ALONE
+) -> Training | None:
     """Return the run ready to train, from its newest checkpoint or from the start; None: it is finished.
 
-    The caller holds the run's lock.
+    The first rank holds the run's lock, and alone reads and writes its folder.
     """
     experiment = ready.experiment
-    changed = changes_since(folder, experiment)
+    changed = ranks.lead(lambda: changes_since(folder, experiment))
     precision = ready.denoiser.precision
     state = TrainState.fresh(ready.denoiser.backbone, experiment.training, precision)
     record = Record(folder / FILE_NAME)
-    history = record.history()
+    history = ranks.lead(record.history)
     if history.events:
         refuse_other_images(ready.dataset, history.started.data, f"train {folder}")
-    point = restore_newest(folder, state, recorded(history))
+    point = ranks.lead(lambda: restore_newest(folder, state, recorded(history)))
+    state.spread(ranks)
     state.attempt = history.attempt + 1
     training = Training(
         folder=folder,
@@ -165,10 +204,13 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
         seed=experiment.seed,
         flip=experiment.data.flip,
         record=record,
+        ranks=ranks,
         on_step=console.on_step,
     )
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
+    if not ranks.first:
+        return training
     training.listeners.append(console.hear)
     if tensorboard_installed():
         training.listeners.append(TensorBoard(folder / "tensorboard", state.step))
@@ -176,9 +218,11 @@ def open_training(folder: Path, ready: Ready, console: TrainingConsole) -> Train
     # between the two; so the first start writes the file first, and a resume the event.
     if history.events:
         total = training.clock.total_steps
-        hardware = describe_device(ready.device)
+        hardware = describe_device(ready.device, ranks.size)
+        skipped = point.skipped
+        known = versions() | ready.denoiser.backbone.computed_by(ready.device, precision)
         training.emit(
-            Resumed(point.checkpoint, point.skipped, changed, hardware, versions(), total, precision)
+            Resumed(point.checkpoint, skipped, changed, hardware, known, total, precision, ranks=ranks.size)
         )
         note_unrecorded(training, history, point.checkpoint)
         write_config(folder, experiment)
@@ -218,12 +262,13 @@ def started(ready: Ready, training: Training) -> Started:
         data=summary,
         parameters=network.parameters,
         conditional=experiment.conditional,
-        device=describe_device(ready.device),
-        versions=versions(),
+        device=describe_device(ready.device, training.ranks.size),
+        versions=versions() | training.denoiser.backbone.computed_by(ready.device, ready.denoiser.precision),
         steps_per_epoch=len(dataset.train) / experiment.training.batch_size,
         total_steps=training.clock.total_steps,
         precision=ready.denoiser.precision,
         flops=network.flops,
+        ranks=training.ranks.size,
     )
 
 

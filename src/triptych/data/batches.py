@@ -58,11 +58,12 @@ class Batches:
             chosen[epoch == e] = self._order(e)[place[epoch == e]]
         return chosen
 
-    def at(self, step: int, salt: int = 0) -> Batch:
-        """Return the batch of optimiser step `step`, counted from 0."""
+    def at(self, step: int, salt: int = 0, places: range | None = None) -> Batch:
+        """Return the batch of optimiser step `step`, counted from 0, or only those `places` of it."""
         device = self.images.images.device
-        chosen = self.positions(step).to(device)
-        index = torch.arange(self.batch_size, device=device)
+        places = range(self.batch_size) if places is None else places
+        chosen = self.positions(step)[places.start : places.stop].to(device)
+        index = torch.arange(places.start, places.stop, device=device)
         pixels = self.images.images[chosen]
         if self.flip:
             mirrored = bernoulli(0.5, self.seed, stream_key(Stream.FLIP, salt=salt), step, index)

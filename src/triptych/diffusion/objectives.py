@@ -9,6 +9,7 @@ from torch import Tensor
 from triptych.diffusion.noise_level import NoiseLevel, add_noise
 from triptych.diffusion.predictions import Prediction
 from triptych.diffusion.schedules import NoiseSchedule
+from triptych.precision import at_least_float32
 
 
 class Predictor(Protocol):
@@ -63,7 +64,7 @@ class PredictionMSE:
         level: NoiseLevel = denoiser.schedule.level(t)
         output = denoiser.output(add_noise(x0, eps, level), t, class_label)
         target = denoiser.prediction.target(x0, eps, level)
-        return (output.float() - target).square().flatten(1).mean(1)
+        return (at_least_float32(output) - target).square().flatten(1).mean(1)
 
 
 OBJECTIVES: dict[str, Objective] = {"mse": PredictionMSE()}

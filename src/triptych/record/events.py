@@ -42,13 +42,15 @@ class Started:
     conditional: bool
     device: Device
     versions: dict[str, str]
-    """Of triptych, python, torch, the platform, and the commit where there is one."""
+    """Of triptych, python, torch, the platform, the commit where there is one, and what computes the scan."""
     steps_per_epoch: float
     total_steps: int
     precision: str = "float32"
     """Of the network in training, as the device was found to gain by."""
     flops: float = 0.0
     """Floating-point operations of one forward pass of one image; 0 in records of older versions."""
+    ranks: int = 1
+    """Processes that train it."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,27 @@ class Resumed:
     versions: dict[str, str]
     total_steps: int
     precision: str = "float32"
+    fault: str = ""
+    """Why training went back to the checkpoint by itself; empty where it was started again."""
+    fault_step: int | None = None
+    """Steps taken when that was found."""
+    ranks: int = 1
+    """Processes that train from here on."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Training figures, averaged since the previous such event."""
+    """Training figures, averaged since the previous such event over the steps that were sound."""
 
     epoch: float
     loss: float
     gradient_norm: float
     learning_rate: float
     images_per_second: float
+    not_finite: int = 0
+    """Steps left out because their loss or gradient was not finite."""
+    spikes: int = 0
+    """Steps left out because their gradient was many times as large as usual."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +121,12 @@ class HeldOut:
     epoch: float
     mse: float
     best: bool
-    """True when no earlier checkpoint of this run had a lower one."""
+    """True when no earlier checkpoint of this run had a lower one, of either average."""
     took: float
     by_time: tuple[float, ...] = ()
     """The same error in equal parts of time, from clean to noisy."""
+    long: float | None = None
+    """The error of the second, slower average; None where there is none."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,10 @@ class TrainingConfig:
     """Optimiser steps after which training ends even if epochs are left; None: no limit."""
     batch_size: int = 128
     """Images per optimiser step, over all processes together."""
+    batch_size_per_rank: int | None = None
+    """The same for each process: `batch_size` becomes this many times their number; None: as it stands."""
+    microbatch: int | None = None
+    """Most images that a process computes at once; a step adds up their gradients. None: its whole share."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW."""
     learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
@@ -39,6 +43,14 @@ class TrainingConfig:
     """Half-life of the moving average of the weights, in images seen; 0: no averaging."""
     ema_warmup: float = 0.05
     """The half-life is at most this share of the images seen so far, so that the start is forgotten."""
+    ema_long: float = 4.0
+    """A second average, which forgets this many times as slowly; 0: none."""
+    spike: float = 20.0
+    """A step whose gradient has this many times the usual norm is left out; 0: only what is not finite is."""
+    patience: int = 10
+    """Steps in a row that may be left out before training goes back to a checkpoint."""
+    compile: bool = False
+    """Whether torch.compile is to make the network faster, at the cost of some minutes at the start."""
     held_out_count: int = 1024
     """Fixed (image, noise, level) triples on which the held-out error is measured at each checkpoint."""
     checkpoint_every: int = 50
@@ -70,6 +82,11 @@ class TrainingConfig:
                 raise UserError(flag, f"{value} is out of range", wanted)
         named_sampler(self.preview_sampler)
 
+    @property
+    def averages(self) -> int:
+        """How many averages of the weights are kept."""
+        return 2 if self.ema_long else 1
+
     def sampler(self) -> SamplerConfig:
         """Return the previews' sampler."""
         return named_sampler(self.preview_sampler)
@@ -82,6 +99,10 @@ RESUMABLE = frozenset(
         "checkpoint_every",
         "keep_full",
         "keep_every",
+        "microbatch",
+        "spike",
+        "patience",
+        "compile",
         "preview_from",
         "preview_every",
         "preview_count",
@@ -98,6 +119,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, HUGE),
     "max_steps": (1, 2**32 - 1),  # the random generator counts steps in 32 bits
     "batch_size": (1, 2**20),
+    "batch_size_per_rank": (1, 2**20),
+    "microbatch": (1, 2**20),
     "learning_rate": (TINY, 1e3),
     "warmup_epochs": (0, HUGE),
     "beta1": (0, NEARLY_ONE),
@@ -107,6 +130,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "label_drop": (0, NEARLY_ONE),
     "ema_half_life": (0, 1e15),
     "ema_warmup": (0, 1),
+    "ema_long": (0, 1e3),
+    "spike": (0, HUGE),
+    "patience": (1, HUGE),
     "held_out_count": (1, 2**20),
     "checkpoint_every": (1, HUGE),
     "keep_full": (1, HUGE),

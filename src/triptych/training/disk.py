@@ -51,7 +51,6 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
 
     Stops in between add nothing: what they save is removed when newer checkpoints are safe.
     """
-    averaged = averaged_size(network)
     config = clock.config
     every, last = config.checkpoint_every, clock.whole_epochs(clock.total_steps)
     ends_between = (
@@ -63,17 +62,18 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
     if config.keep_every is not None:
         kept = every * older // math.lcm(every, config.keep_every)
         kept = min(kept + 1, older)  # the one with the lowest held-out error stays, if not among them
-    return DiskNeed(full_size(network), newest, averaged, kept)
+    averaged = config.averages * weights_size(network)
+    return DiskNeed(full_size(network, config.averages), newest, averaged, kept)
 
 
-def averaged_size(network: nn.Module) -> int:
-    """Return the bytes of a network's weights, or of their average."""
+def weights_size(network: nn.Module) -> int:
+    """Return the bytes of a network's weights, or of an average of them."""
     return sum(tensor.nbytes for tensor in network.state_dict().values())
 
 
-def full_size(network: nn.Module) -> int:
-    """Return the bytes of what trains a network: its average, its weights, AdamW's two averages of each."""
-    return 4 * averaged_size(network)
+def full_size(network: nn.Module, averages: int) -> int:
+    """Return the bytes of what trains a network: averages, weights, AdamW's two averages of each."""
+    return (averages + 3) * weights_size(network)
 
 
 def check_disk(need: DiskNeed, folder: Path) -> str:

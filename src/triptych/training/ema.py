@@ -1,9 +1,11 @@
-"""The exponential moving average of the weights."""
+"""Exponential moving averages of the weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def ema_decay(images_seen: int, batch_size: int, half_life: float, warmup: float) -> float:
@@ -17,6 +19,25 @@ def ema_decay(images_seen: int, batch_size: int, half_life: float, warmup: float
 
 
 @torch.no_grad()
-def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move `average` towards `network`: average = decay * average + (1 - decay) * network."""
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - decay)
+def update_ema(average: nn.Module, network: nn.Module, decay: float, masked: Tensor | None = None) -> None:
+    """Move `average` towards `network`: average = decay * average + (1 - decay) * network.
+
+    Args:
+        average: a network of averaged weights.
+        network: the one in training.
+        decay: in [0, 1].
+        masked: bool []; where it is true the average stays as it is, whatever the network holds.
+    """
+    kept: list[Tensor] = list(average.parameters())
+    new: list[Tensor] = list(network.parameters())
+    if masked is not None:
+        if masked.device.type != "cpu":
+            new = unless(masked, new, kept)
+        elif masked:  # asking costs nothing here, copies would
+            return
+    torch._foreach_lerp_(kept, new, 1.0 - decay)
+
+
+def unless(masked: Tensor, new: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
+    """Return the `new` tensors, or the `kept` ones where `masked`, without the host being asked."""
+    return [torch.where(masked, old, tensor) for tensor, old in zip(new, kept, strict=True)]

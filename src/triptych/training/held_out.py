@@ -9,7 +9,9 @@ import torch
 from triptych.data.dataset import ImageSet
 from triptych.denoiser import Denoiser
 from triptych.diffusion.noise_level import add_noise
+from triptych.distributed import ALONE, Ranks
 from triptych.images import to_network
+from triptych.precision import at_least_float32
 from triptych.random import Stream, normal, permutation
 
 SEED = 0
@@ -29,9 +31,14 @@ class HeldOutError(NamedTuple):
 
 @torch.no_grad()
 def held_out_error(
-    denoiser: Denoiser, images: ImageSet, count: int, batch_size: int, device: torch.device
+    denoiser: Denoiser,
+    images: ImageSet,
+    count: int,
+    batch_size: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> HeldOutError:
-    """Measure the error on `count` fixed (image, noise, level) triples.
+    """Measure the error on `count` fixed (image, noise, level) triples, shared out between the ranks.
 
     Triple j has image j mod N, noise keyed by j, and a time from `count` evenly spread ones in a fixed
     random order, so that every level is measured and the error has no sampling noise over levels.
@@ -40,17 +47,20 @@ def held_out_error(
     shape = images.images.shape[1:]
     order = permutation(SEED, Stream.HELD_OUT, 1, count)
     times = denoiser.schedule.training_time((order + 0.5) / count)
-    errors = torch.empty(count, dtype=torch.float64)
-    for start in range(0, count, batch_size):
-        j = torch.arange(start, min(start + batch_size, count))
+    errors = torch.zeros(count, dtype=torch.float64)
+    share = ranks.share(count)
+    for start in range(share.start, share.stop, batch_size):
+        j = torch.arange(start, min(start + batch_size, share.stop))
         t, place = times[j], j % len(images)
         x0 = to_network(images.images[place].to(device))
         eps = normal(SEED, Stream.HELD_OUT, 0, j.to(device), shape)
         labels = images.labels[place].to(device) if denoiser.backbone.classes else None
         level = denoiser.schedule.level(t)
         output = denoiser.output(add_noise(x0, eps, level), t, labels)
-        error = (output.float() - denoiser.prediction.target(x0, eps, level)).square().flatten(1).mean(1)
+        target = denoiser.prediction.target(x0, eps, level)
+        error = (at_least_float32(output) - target).square().flatten(1).mean(1)
         errors[j] = error.cpu().double()  # not every device has float64
+    ranks.sum(errors)  # each knows its own, and zeros for the others
     bands = min(BANDS, count)
     band = order * bands // count
     by_time = tuple(float(errors[band == b].mean()) for b in range(bands))

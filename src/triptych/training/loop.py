@@ -16,25 +16,35 @@ from triptych.checkpoints.write import NonFiniteWeights, write
 from triptych.data.batches import Batches
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
-from triptych.devices import precise_dtype, synchronize
+from triptych.devices import synchronize
 from triptych.diffusion.objectives import Objective
+from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
-from triptych.record.events import Event, Finished, HeldOut, Payload, Previewed, Progress, Saved, Stopped
+from triptych.record.environment import describe_device, versions
+from triptych.record.events import (
+    Event,
+    Finished,
+    HeldOut,
+    Payload,
+    Previewed,
+    Progress,
+    Resumed,
+    Saved,
+    Stopped,
+)
 from triptych.record.record import Record
 from triptych.training.clock import Clock
 from triptych.training.config import TrainingConfig
-from triptych.training.ema import ema_decay, update_ema
 from triptych.training.held_out import held_out_error
-from triptych.training.loss import batch_loss
+from triptych.training.loss import StepLoss
 from triptych.training.previews import draw_preview
-from triptych.training.state import Best, Running, TrainState
-from triptych.training.stop import StopRequest
+from triptych.training.resume import restore_newest
+from triptych.training.state import AVERAGES, Measured, TrainState
+from triptych.training.step import Stepper, Unsound
+from triptych.training.stop import Stop
 from triptych.training.stopwatch import Stopwatch
 
 Listener = Callable[[Event], None]
-
-MOST_OVERFLOWS = 100
-"""Steps without a finite one among them after which fp16 is not merely looking for its scale."""
 
 
 @dataclass
@@ -51,6 +61,7 @@ class Training:
         seed: of the run.
         flip: whether images are mirrored at random.
         record: where events go.
+        ranks: the processes that train it; the first one alone writes.
         listeners: who else hears of every event.
         on_step: called after every step with the steps taken, for a progress bar.
     """
@@ -64,71 +75,56 @@ class Training:
     seed: int
     flip: bool
     record: Record
+    ranks: Ranks = ALONE
     listeners: list[Listener] = field(default_factory=list)
     on_step: Callable[[int], None] = lambda step: None
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.config, len(self.dataset.train))
-        self.batches = Batches(self.dataset.train, self.config.batch_size, self.seed, self.flip)
         self.device = self.dataset.train.images.device
-        self.ema_denoiser = Denoiser(self.state.ema, self.denoiser.schedule, self.denoiser.prediction)
         self.stopwatch = Stopwatch()
         if self.device.type == "cpu":
             torch.set_num_threads(self.state.threads)
             keep_freed_memory()
-        # Loss and gradient norm are summed on the device: reading each would stall it in every step.
-        running = self.state.running
-        sums = [running.loss, running.gradient_norm, running.finite]
-        self._sums = torch.tensor(sums, dtype=precise_dtype(self.device), device=self.device)
+        batches = Batches(self.dataset.train, self.config.batch_size, self.seed, self.flip)
+        loss = StepLoss(self.denoiser, self.objective, self.seed, self.config.label_drop)
+        self.stepper = Stepper(self.state, self.clock, batches, loss, self.ranks)
         self._measured_at = (self.state.step, 0.0)
+        self._returned_to: str | None = None
 
-    def run(self, stop: StopRequest) -> str | None:
-        """Train to the last step; return None, or the reason why it stopped before, after saving."""
+    def averaged(self, weights: str = AVERAGES[0]) -> Denoiser:
+        """Return the model with averaged weights, to draw and to measure with."""
+        return Denoiser(self.state.averages[weights], self.denoiser.schedule, self.denoiser.prediction)
+
+    def run(self, stop: Stop) -> str | None:
+        """Train to the last step; return None, or the reason why it stopped before, after saving.
+
+        Raises:
+            UserError: training went astray, and again after a rollback.
+        """
         saved = self.state.step
         while self.state.step < self.clock.total_steps:
-            if (reason := stop.reason) is not None:
-                if saved != self.state.step:
+            reason = stop.reason
+            try:
+                if reason is None:
+                    self.step()
+                    self.on_step(self.state.step)
+                    if self._after_step():
+                        saved = self.state.step
+                elif saved != self.state.step:
                     self._save()
+            except Unsound as unsound:
+                self._roll_back(unsound)
+                saved = self.state.step
+            if reason is not None:
                 self.emit(Stopped(self.clock.epoch(self.state.step), reason, self.stopwatch.times()))
                 return reason
-            self.step()
-            self.on_step(self.state.step)
-            if self._after_step():
-                saved = self.state.step
         self.emit(Finished(self.clock.epoch(self.state.step), self.stopwatch.times()))
         return None
 
     def step(self) -> None:
         """Take one optimiser step."""
-        state, config = self.state, self.config
-        self.denoiser.train()
-        loss = batch_loss(
-            self.denoiser,
-            self.objective,
-            self.batches.at(state.step, state.salt),
-            seed=self.seed,
-            salt=state.salt,
-            step=state.step,
-            label_drop=config.label_drop,
-            progress=state.step / self.clock.total_steps,
-        )
-        state.optimizer.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()
-        state.scaler.unscale_(state.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm or float("inf"))
-        for group in state.optimizer.param_groups:
-            group["lr"] = self.clock.learning_rate(state.step)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.step += 1
-        seen = state.step * config.batch_size
-        decay = ema_decay(seen, config.batch_size, config.ema_half_life, config.ema_warmup)
-        update_ema(state.ema, state.network, decay)
-        found = torch.stack([loss.detach(), norm, torch.ones_like(norm)])
-        if state.scaler.is_enabled():  # where fp16 overflowed the step was left out, as is normal
-            found = torch.where(found.isfinite().all(), found, 0.0)
-        self._sums += found.to(self._sums.dtype)
-        state.running.steps += 1
+        self.stepper.take()
 
     def _after_step(self) -> bool:
         """Do what is due after a step; return whether a checkpoint was saved."""
@@ -144,15 +140,17 @@ class Training:
         return due
 
     def emit(self, payload: Payload) -> None:
-        """Append an event to the record, and tell the listeners."""
+        """Append an event to the record, and tell the listeners; the first rank's work."""
+        if not self.ranks.first:
+            return
         event = self.record.append(payload, self.state.step, self.state.attempt)
         for listener in self.listeners:
             listener(event)
 
     def _report_progress(self) -> None:
         synchronize(self.device)
-        running = self._read_running()
-        if running.finite == 0:  # fp16 is still looking for its scale
+        running = self.stepper.read()
+        if running.finite == 0:  # fp16 is still looking for its scale, or every step was masked
             return
         step, seconds = self._measured_at
         self._measured_at = (self.state.step, self.stopwatch.training)
@@ -164,71 +162,110 @@ class Training:
                 gradient_norm=running.gradient_norm / running.finite,
                 learning_rate=self.clock.learning_rate(self.state.step - 1),
                 images_per_second=images / max(self._measured_at[1] - seconds, 1e-9),
+                not_finite=running.not_finite,
+                spikes=running.spikes,
             )
         )
-        self.state.running = Running()
-        self._sums.zero_()
-
-    def _read_running(self) -> Running:
-        """Bring the sums of loss and gradient norm to the host; stop where they are not finite."""
-        running = self.state.running
-        loss, gradient_norm, finite = self._sums.tolist()
-        overflowing = finite == 0 and running.steps >= MOST_OVERFLOWS
-        if overflowing or not math.isfinite(loss + gradient_norm):
-            raise self._diverged("the loss or its gradient is no longer finite")
-        running.loss, running.gradient_norm, running.finite = loss, gradient_norm, int(finite)
-        return running
+        self.stepper.reset()
 
     def _preview(self) -> None:
         epoch = self.clock.epoch(self.state.step)
         with self.stopwatch.spent_on("previews"):
             sampler = self.config.sampler()
             path = self.folder / "previews" / f"{self.clock.checkpoint_name(self.state.step)}.png"
-            took = draw_preview(self.ema_denoiser, self.config, self.seed, self.dataset.class_names, path)
+            took = draw_preview(
+                self.averaged(), self.config, self.seed, self.dataset.class_names, path, self.ranks
+            )
         guidance = self.config.preview_guidance if self.denoiser.backbone.classes else 0.0
         picture = path.relative_to(self.folder).as_posix()
         self.emit(Previewed(epoch, picture, sampler.label, guidance, self.config.preview_count, took))
 
     def _measure_held_out(self) -> None:
+        """Measure the averages, and note which checkpoint and which of them has the lowest error yet."""
         epoch = self.clock.epoch(self.state.step)
         before = self.stopwatch.times().held_out
+        count, batch_size = self.config.held_out_count, self.config.batch_size
         with self.stopwatch.spent_on("held_out"):
-            error = held_out_error(
-                self.ema_denoiser,
-                self.dataset.held_out,
-                self.config.held_out_count,
-                self.config.batch_size,
-                self.device,
-            )
-        best = error.mse < min((b.mse for b in self.state.best), default=math.inf)
+            errors = {
+                name: held_out_error(
+                    self.averaged(name), self.dataset.held_out, count, batch_size, self.device, self.ranks
+                )
+                for name in self.state.averages
+            }
+        weights = min(errors, key=lambda name: errors[name].mse)
+        name = self.clock.checkpoint_name(self.state.step)
+        measured = Measured(epoch, name, errors[weights].mse, weights)
+        best = measured.mse < min((b.mse for b in self.state.best), default=math.inf)
+        self.state.held_out.append(measured)
         if best:
-            name = self.clock.checkpoint_name(self.state.step)
-            self.state.best.append(Best(epoch, name, error.mse))
+            self.state.best.append(measured)
         took = self.stopwatch.times().held_out - before
-        self.emit(HeldOut(epoch, error.mse, best, took, error.by_time))
+        first = errors[AVERAGES[0]]
+        long = errors[AVERAGES[1]].mse if AVERAGES[1] in errors else None
+        self.emit(HeldOut(epoch, first.mse, best, took, first.by_time, long))
 
     def _save(self) -> None:
         name, epoch = self.clock.checkpoint_name(self.state.step), self.clock.epoch(self.state.step)
         before = self.stopwatch.times().checkpoints
         with self.stopwatch.spent_on("checkpoints"):
-            self._read_running()
-            root = self.folder / FOLDER
-            try:
-                folder = write(root, name, self.state.contents(name, epoch))
-            except NonFiniteWeights as error:
-                raise self._diverged(str(error)) from error
-            size = folder_size(folder)
-            pruned = prune(root, Retention(self.config.keep_full, self.config.keep_every))
+            self.stepper.read()
+            size, pruned, broken = self.ranks.lead(lambda: self._write(name, epoch))
+        if broken:
+            raise Unsound(broken)
         took = self.stopwatch.times().checkpoints - before
-        self.emit(Saved(epoch, name, size, took, (*pruned.removed, *pruned.thinned)))
+        self.emit(Saved(epoch, name, size, took, pruned))
 
-    def _diverged(self, found: str) -> UserError:
-        """Note in the record that training went astray, and return what to tell of it."""
+    def _write(self, name: str, epoch: float) -> tuple[int, tuple[str, ...], str]:
+        """Write a checkpoint and prune the older ones; return its size, their names, or what forbids it."""
+        root = self.folder / FOLDER
+        try:
+            folder = write(root, name, self.state.contents(name, epoch))
+        except NonFiniteWeights as error:
+            return 0, (), str(error)
+        pruned = prune(root, Retention(self.config.keep_full, self.config.keep_every))
+        return folder_size(folder), (*pruned.removed, *pruned.thinned), ""
+
+    def _roll_back(self, unsound: Unsound) -> None:
+        """Go back to the newest checkpoint, and draw anew from there on.
+
+        Raises:
+            UserError: there is none, or training went back to it before.
+        """
         self.emit(Stopped(self.clock.epoch(self.state.step), "diverged", self.stopwatch.times()))
-        rate = self.clock.learning_rate(self.state.step - 1)
+        attempt, step = self.state.attempt + 1, self.state.step
+        point = self.ranks.lead(lambda: restore_newest(self.folder, self.state))
+        if point.checkpoint in ("", self._returned_to):
+            raise self._diverged(unsound, step, point.checkpoint)
+        self.state.spread(self.ranks)
+        self.state.attempt, self.state.salt = attempt, self.state.salt + 1
+        self._returned_to = point.checkpoint
+        self.stepper.read_state()
+        self.stopwatch = Stopwatch()
+        self._measured_at = (self.state.step, 0.0)
+        total = self.clock.total_steps
+        hardware, precision = describe_device(self.device, self.ranks.size), self.denoiser.precision
+        self.emit(
+            Resumed(
+                checkpoint=point.checkpoint,
+                skipped=point.skipped,
+                changes={},
+                device=hardware,
+                versions=versions(),
+                total_steps=total,
+                precision=precision,
+                fault=str(unsound),
+                fault_step=step,
+                ranks=self.ranks.size,
+            )
+        )
+
+    def _diverged(self, unsound: Unsound, step: int, checkpoint: str) -> UserError:
+        """Return what to tell of training that cannot go on."""
+        rate = self.clock.learning_rate(step - 1)
+        again = f", again after it went back to {checkpoint}" if checkpoint else ""
         return UserError(
-            f"train {self.folder} at step {self.state.step}, learning rate {rate:.2g}",
-            found,
+            f"train {self.folder} at step {step:,}, learning rate {rate:.2g}",
+            f"{unsound}{again}",
             "nothing of it was saved; lower --training.learning-rate under another --name",
         )
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from triptych.denoiser import Denoiser
+from triptych.distributed import ALONE, Ranks
 from triptych.generation import Request, generate
 from triptych.record.lettering import class_labels
 from triptych.record.pictures import grid, save_png
@@ -29,20 +33,36 @@ def preview_request(config: TrainingConfig, seed: int, conditional: bool) -> Req
 
 
 def draw_preview(
-    denoiser: Denoiser, config: TrainingConfig, seed: int, class_names: tuple[str, ...], path: Path
+    denoiser: Denoiser,
+    config: TrainingConfig,
+    seed: int,
+    class_names: tuple[str, ...],
+    path: Path,
+    ranks: Ranks = ALONE,
 ) -> float:
-    """Draw a preview into `path` and return the seconds that sampling took."""
+    """Draw a preview into `path`, all ranks together, and return the seconds that sampling took."""
     conditional = denoiser.backbone.classes > 0
     request = preview_request(config, seed, conditional)
     start = time.perf_counter()
-    (batch,) = generate(denoiser, request)
-    pixels = batch.pixels.cpu()
+    side = denoiser.backbone.image_size
+    pixels = torch.zeros(request.count, denoiser.backbone.channels, side, side, dtype=torch.uint8)
+    for batch in generate(denoiser, request, share=ranks.share(request.count)):
+        pixels[batch.index.cpu()] = batch.pixels.cpu()
+    ranks.sum(pixels)  # each drew its own, and left zeros for the others
     took = time.perf_counter() - start
+    if ranks.first:
+        _save(pixels, denoiser, request, class_names, path)
+    return took
+
+
+def _save(
+    pixels: Tensor, denoiser: Denoiser, request: Request, class_names: tuple[str, ...], path: Path
+) -> None:
+    """Save the images of a preview as a grid."""
     # Classes come in turn: a row as long as the turn shows each class in a column of its own.
     turn = request.classes or tuple(range(len(class_names)))
-    by_class = conditional and len(turn) <= MOST_COLUMNS
+    by_class = denoiser.backbone.classes > 0 and len(turn) <= MOST_COLUMNS
     labels = class_labels(class_names)
-    names = [labels[label] for label in turn[: config.preview_count]] if by_class else []
+    names = [labels[label] for label in turn[: request.count]] if by_class else []
     columns = len(turn) if by_class else COLUMNS
     save_png(grid(pixels, columns, column_labels=names, caption=f"{path.stem}, {request.caption}"), path)
-    return took

@@ -11,16 +11,23 @@ from torch import Tensor, nn
 
 from triptych.backbones.backbone import Backbone
 from triptych.checkpoints.contents import Contents
+from triptych.distributed import Ranks
 from triptych.training.config import TrainingConfig
+from triptych.training.guard import Guard
+
+AVERAGES = ("ema", "ema_long")
+"""The parts of a checkpoint that hold averaged weights; images are drawn from the first by default."""
 
 
 @dataclass(frozen=True)
-class Best:
-    """A checkpoint that had the lowest held-out error when it was made."""
+class Measured:
+    """A checkpoint and its held-out error: the lowest of those of its averages."""
 
     epoch: float
     checkpoint: str
     mse: float
+    weights: str = AVERAGES[0]
+    """The part that has this error."""
 
 
 @dataclass
@@ -31,37 +38,49 @@ class Running:
     gradient_norm: float = 0.0
     steps: int = 0
     finite: int = 0
-    """Steps that the sums are of: those left out because fp16 overflowed are not."""
+    """Steps that the sums are of: those that were masked are not."""
+    not_finite: int = 0
+    spikes: int = 0
+    overflows: int = 0
 
 
 @dataclass
 class TrainState:
-    """Weights, their average, the optimiser, and the counters from which all else is derived.
+    """Weights, their averages, the optimiser, and the counters from which all else is derived.
 
     Attributes:
         network: the backbone in training.
-        ema: a copy of it that holds the moving average of its weights.
+        averages: copies of it that hold moving averages of its weights, by their names in checkpoints.
         optimizer: AdamW over the parameters of `network`, in their order.
+        scaler: of fp16's loss, so that small gradients do not vanish; does nothing in other precisions.
+        guard: what tells unsound steps from sound ones.
         step: optimiser steps taken.
         attempt: how many times the run was started before.
         salt: rollbacks so far: what repeated stretches of training draw anew with.
         best: the checkpoints that had the lowest held-out error, each lower than the one before.
+        held_out: all checkpoints that were measured, in order.
         running: sums for the next progress event.
-        scaler: of fp16's loss, so that small gradients do not vanish; does nothing in other precisions.
         threads: threads that a CPU trains with: sums are split between them, so that another number
             rounds differently. Frozen at the first start.
     """
 
     network: Backbone
-    ema: Backbone
+    averages: dict[str, Backbone]
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
+    guard: Guard
     step: int = 0
     attempt: int = 0
     salt: int = 0
-    best: list[Best] = field(default_factory=list)
+    best: list[Measured] = field(default_factory=list)
+    held_out: list[Measured] = field(default_factory=list)
     running: Running = field(default_factory=Running)
     threads: int = field(default_factory=torch.get_num_threads)
+
+    @property
+    def ema(self) -> Backbone:
+        """The average that images are drawn from by default."""
+        return self.averages[AVERAGES[0]]
 
     @classmethod
     def fresh(cls, network: Backbone, config: TrainingConfig, precision: str = "float32") -> TrainState:
@@ -70,11 +89,13 @@ class TrainState:
             parameter_groups(network, config.weight_decay),
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
+            fused=True,  # one pass over memory, and it can leave a step out without asking the host
         )
-        ema = copy.deepcopy(network).requires_grad_(False).eval()
+        names = AVERAGES[: config.averages]
+        averages = {name: copy.deepcopy(network).requires_grad_(False).eval() for name in names}
         device = next(network.parameters()).device
         scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        return cls(network, ema, optimizer, scaler)
+        return cls(network, averages, optimizer, scaler, Guard(device, config.spike))
 
     def contents(self, name: str, epoch: float) -> Contents:
         """Return what a checkpoint called `name` holds of this state."""
@@ -85,29 +106,49 @@ class TrainState:
             "attempt": self.attempt,
             "salt": self.salt,
             "best": [asdict(best) for best in self.best],
+            "held_out": [asdict(measured) for measured in self.held_out],
             "running": asdict(self.running),
             "scaler": self.scaler.state_dict(),
+            "guard": self.guard.state(),
             "threads": self.threads,
         }
-        tensors = {
-            "ema": dict(self.ema.state_dict()),
-            "weights": dict(self.network.state_dict()),
-            "optimizer": flatten_optimizer(self.network, self.optimizer),
-        }
+        tensors = {name: dict(average.state_dict()) for name, average in self.averages.items()}
+        tensors["weights"] = dict(self.network.state_dict())
+        tensors["optimizer"] = flatten_optimizer(self.network, self.optimizer)
         return Contents(tensors=tensors, state=state)
 
     def restore(self, contents: Contents) -> None:
-        """Take over a checkpoint's weights, average, optimiser and counters."""
+        """Take over a checkpoint's weights, averages, optimiser and counters.
+
+        An average that the checkpoint does not hold begins as the first one.
+        """
         self.network.load_state_dict(contents.tensors["weights"])
-        self.ema.load_state_dict(contents.tensors["ema"])
+        for name, average in self.averages.items():
+            average.load_state_dict(contents.tensors.get(name, contents.tensors[AVERAGES[0]]))
         unflatten_optimizer(self.network, self.optimizer, contents.tensors["optimizer"])
         state = contents.state
         self.step, self.attempt, self.salt = state["step"], state["attempt"], state["salt"]
-        self.best = [Best(**best) for best in state["best"]]
+        self.best = [Measured(**best) for best in state["best"]]
+        self.held_out = [Measured(**measured) for measured in state.get("held_out", state["best"])]
         self.running = Running(**({"finite": state["running"]["steps"]} | state["running"]))
         if saved := state.get("scaler"):  # empty where the precision was another
             self.scaler.load_state_dict(saved)
+        self.guard.restore(state.get("guard"))
         self.threads = state["threads"]
+
+    def spread(self, ranks: Ranks) -> None:
+        """Give every rank the state of the first, which alone may have read it."""
+        if not ranks.many:
+            return
+        mine = self.contents("", 0.0)
+        keys = ranks.agree({part: list(named) for part, named in mine.tensors.items()})
+        counters = ranks.agree(mine.state)
+        shapes = dict(self.network.named_parameters())
+        if not mine.tensors["optimizer"]:  # before its first step, and the first rank's is further
+            mine.tensors["optimizer"] = {key: _blank(key, shapes) for key in keys["optimizer"]}
+        for part, names in keys.items():
+            ranks.spread({name: mine.tensors[part][name] for name in names})
+        self.restore(Contents(mine.tensors, counters))
 
 
 def parameter_groups(network: Backbone, weight_decay: float) -> list[dict[str, Any]]:
@@ -140,6 +181,11 @@ def unflatten_optimizer(
     for key, value in tensors.items():
         name, entry = key.rsplit("/", 1)
         parameter = parameters[name]
-        # AdamW keeps its step counter on the host; its averages live beside their parameter.
-        device = value.device if entry == "step" else parameter.device
-        optimizer.state[parameter][entry] = value.to(device)
+        optimizer.state[parameter][entry] = value.to(parameter.device)
+
+
+def _blank(key: str, parameters: dict[str, nn.Parameter]) -> Tensor:
+    """Return a tensor like that of the optimiser called `key`: a counter, or an average of a gradient."""
+    name, entry = key.rsplit("/", 1)
+    parameter = parameters[name].detach()
+    return torch.zeros((), device=parameter.device) if entry == "step" else torch.zeros_like(parameter)

@@ -1,19 +1,40 @@
-"""Requests to stop: signals and a time limit, honoured between two steps."""
+"""Requests to stop: signals and a time limit, honoured between two steps, by all ranks after the same one."""
 
 from __future__ import annotations
 
 import signal
 import time
 from types import FrameType
+from typing import Protocol
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+import torch
+import torch.distributed as dist
+
+from triptych.distributed import Ranks
+
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1")  # the last as Slurm's warning, where the system has it
+    if hasattr(signal, name)
+)
+
+TIME_OVER = "max-minutes"
+
+
+class Stop(Protocol):
+    """Whatever the loop asks before each step."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why training should stop; None: it should go on."""
+        ...
 
 
 class StopRequest:
-    """Notes why training should stop; the loop asks after every step.
+    """Notes why training should stop; the loop asks before every step.
 
-    The first SIGINT or SIGTERM is noted, and the step at hand is finished and saved. A second SIGINT
-    interrupts at once, which loses the steps since the last checkpoint and nothing more.
+    The first SIGINT, SIGTERM or SIGUSR1 is noted, and the step at hand is finished and saved. A second
+    SIGINT interrupts at once, which loses the steps since the last checkpoint and nothing more.
     """
 
     def __init__(self, deadline: float | None = None):
@@ -39,5 +60,46 @@ class StopRequest:
         if self._signal is not None:
             return self._signal.name
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            return "max-minutes"
+            return TIME_OVER
         return None
+
+
+class AgreedStop:
+    """A stop of all ranks after the same step, whichever of them was asked to.
+
+    Each time that it is asked, it begins to collect the ranks' wishes and answers with those of the time
+    before, which have arrived meanwhile: nobody waits, and a stop comes one step later.
+
+    Args:
+        own: what this rank was asked.
+        ranks: all of them; each must ask equally often.
+    """
+
+    REASONS = (None, TIME_OVER, *(number.name for number in SIGNALS))
+
+    def __init__(self, own: Stop, ranks: Ranks):
+        self.own, self.ranks = own, ranks
+        self._pending: tuple[dist.Work, torch.Tensor] | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why training should stop; the same on every rank."""
+        if not self.ranks.many:
+            return self.own.reason
+        before, self._pending = self._pending, self._collect()
+        if before is None:
+            return None
+        work, wish = before
+        work.wait()
+        return self.REASONS[int(wish)]
+
+    def _collect(self) -> tuple[dist.Work, torch.Tensor]:
+        wish = torch.tensor(self.REASONS.index(self.own.reason))
+        work = dist.all_reduce(wish, op=dist.ReduceOp.MAX, async_op=True)
+        return work, wish
+
+    def close(self) -> None:
+        """Wait for what is under way, before the ranks part or speak of something else."""
+        if self._pending is not None:
+            self._pending[0].wait()
+            self._pending = None

@@ -1,0 +1,168 @@
+"""The processes that train or measure together: who is who, and what each of them does.
+
+Processes are started by torchrun, which tells each its rank by environment variables
+(https://docs.pytorch.org/docs/stable/elastic/run.html). Without them there is one rank, and everything
+here costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from triptych.errors import UserError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others: the first one decodes images and trains extractors meanwhile."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that work together.
+
+    Attributes:
+        rank: its number, from 0; the first one alone writes and speaks.
+        size: how many there are.
+        local_rank: its number on its machine, which is that of its GPU.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def many(self) -> bool:
+        """Whether there are others."""
+        return self.size > 1
+
+    def share(self, count: int) -> range:
+        """Return which of `count` things this rank does: consecutive ones, as many as others or one more."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add up `tensor` over all ranks, in place, and return it: the same bits on every rank."""
+        if self.many:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def agree(self, value: T) -> T:
+        """Return what `value` is on the first rank."""
+        if not self.many:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def lead(self, action: Callable[[], T]) -> T:
+        """Let the first rank do `action`, and return what came of it on every rank.
+
+        Raises:
+            UserError: the action did, on the first rank; then on every other too.
+        """
+        if not self.many:
+            return action()
+        outcome: tuple[T | None, tuple[str, str, str] | None] = (None, None)
+        if self.first:
+            try:
+                outcome = action(), None
+            except UserError as error:
+                outcome = None, (error.asked, error.found, error.remedy)
+        found, refusal = self.agree(outcome)
+        if refusal is not None:
+            raise UserError(*refusal)
+        return cast(T, found)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Let the first rank of each machine go through this context before its others do.
+
+        What it raises, the others come to raise themselves.
+        """
+        if self.many and self.local_rank:
+            dist.barrier()
+        try:
+            yield
+        finally:
+            if self.many and not self.local_rank:
+                dist.barrier()
+
+    def spread(self, tensors: dict[str, Tensor]) -> None:
+        """Overwrite the tensors of every rank by those of the first, one after another."""
+        if self.many:
+            for tensor in tensors.values():
+                dist.broadcast(tensor, src=0)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the processes that torchrun started, and leave them at the end; alone where it started none.
+
+    Raises:
+        UserError: the others could not be reached.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield ALONE
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        if (store := _store_of_attempt()) is None:
+            dist.init_process_group(backend, timeout=PATIENCE)
+        else:
+            dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError("join the other processes", reason, "start all of them by one torchrun") from error
+    try:
+        yield Ranks(rank, size, local_rank)
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise LostRank(f"rank {rank} of {size} lost touch with another") from error
+    finally:
+        dist.destroy_process_group()
+
+
+def _store_of_attempt() -> dist.Store | None:
+    """Return where the ranks of this start find each other; None: what torch chooses is right.
+
+    torchrun hands the same store to all of its restarts, in which the ranks would find the addresses of
+    those that died (pytorch issue 135712), and wait for them. On several machines it counts the restarts
+    of each, so that they cannot be told apart by that; docs/training.md says what to do there.
+    """
+    launcher = os.environ
+    kept = launcher.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not kept or launcher.get("LOCAL_WORLD_SIZE") != launcher["WORLD_SIZE"]:
+        return None
+    store, _, _ = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"attempt-{launcher.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+class LostRank(RuntimeError):  # noqa: N818
+    """Another process died or fell silent: this one cannot go on, and torchrun starts all of them again."""
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Tell whether `error` is that of a connection, which backends raise without a class of its own."""
+    return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "peer"))

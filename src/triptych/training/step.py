@@ -1,0 +1,142 @@
+"""One optimiser step, on one rank or many: the part of training that must be fast."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from triptych.data.batches import Batches
+from triptych.devices import precise_dtype
+from triptych.distributed import ALONE, Ranks
+from triptych.training.clock import Clock
+from triptych.training.ema import ema_decay, update_ema
+from triptych.training.guard import MOST_OVERFLOWS
+from triptych.training.loss import StepLoss
+from triptych.training.state import AVERAGES, Running, TrainState
+
+
+class Unsound(ArithmeticError):  # noqa: N818
+    """Training went astray, for the reason that it is raised with: what it holds now must not be saved."""
+
+
+class Stepper:
+    """What takes the steps of a run.
+
+    A step's mean loss is over the global batch, however it is split: each rank computes its share of it,
+    in pieces of at most `microbatch` images, and every image weighs as much as any other.
+
+    Args:
+        state: what the steps change.
+        clock: when which learning rate is due, and of what configuration.
+        batches: images by step.
+        loss: of each image.
+        ranks: who computes which.
+    """
+
+    def __init__(
+        self, state: TrainState, clock: Clock, batches: Batches, loss: StepLoss, ranks: Ranks = ALONE
+    ):
+        self.state, self.clock, self.config = state, clock, clock.config
+        self.batches, self.ranks = batches, ranks
+        self.parameters = list(state.network.parameters())
+        self.device = self.parameters[0].device
+        self.loss: nn.Module = loss
+        if ranks.many:
+            self.loss = DistributedDataParallel(loss, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.read_state()
+
+    def read_state(self) -> None:
+        """Begin to sum up loss and gradient norm where the state says that they were."""
+        # They are summed on the device: reading each would stall it in every step.
+        running = self.state.running
+        sums = [running.loss, running.gradient_norm, running.finite]
+        self._sums = torch.tensor(sums, dtype=precise_dtype(self.device), device=self.device)
+
+    def pieces(self) -> list[range]:
+        """Return the places of the global batch that this rank computes, in pieces that fit its memory."""
+        share = self.ranks.share(self.config.batch_size)
+        size = self.config.microbatch or len(share)
+        return [share[start : start + size] for start in range(0, len(share), size)]
+
+    def take(self) -> None:
+        """Take one step."""
+        state = self.state
+        self.loss.train()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward()
+        state.scaler.unscale_(state.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or float("inf"))
+        masked = state.guard.judge(loss, norm, half=state.scaler.is_enabled())
+        for group in state.optimizer.param_groups:
+            group["lr"] = self.clock.learning_rate(state.step)
+        # What fused optimisers offer to gradient scalers: a step that the device itself leaves out.
+        state.optimizer.found_inf = masked.float()  # ty: ignore[missing-attribute]
+        state.optimizer.step()
+        state.scaler.update()
+        state.step += 1
+        self._average(masked)
+        found = torch.stack([loss, norm, torch.ones_like(norm)])
+        self._sums += torch.where(masked, 0.0, found)
+        state.running.steps += 1
+
+    def _backward(self) -> Tensor:
+        """Leave the gradient of the step's mean loss in the parameters; return that loss, []."""
+        state, size = self.state, self.config.batch_size
+        progress = state.step / self.clock.total_steps
+        total = torch.zeros((), device=self.device)
+        pieces = self.pieces()
+        for piece in pieces:
+            with self._apart(piece is not pieces[-1]):
+                batch = self.batches.at(state.step, state.salt, piece)
+                losses = self.loss(batch, step=state.step, salt=state.salt, progress=progress)
+                loss = losses.sum() / size
+                # Gradients are averaged over the ranks; what is wanted is their sum.
+                state.scaler.scale(loss * self.ranks.size).backward()
+            total = total + loss.detach()
+        return self.ranks.sum(total)
+
+    def _apart(self, more: bool) -> AbstractContextManager[None]:
+        """Return a context in which gradients stay on their rank, where `more` of the step's are to come."""
+        if more and isinstance(self.loss, DistributedDataParallel):
+            return self.loss.no_sync()
+        return nullcontext()
+
+    def _average(self, masked: Tensor) -> None:
+        """Move the averages towards the weights."""
+        state, config = self.state, self.config
+        seen = state.step * config.batch_size
+        for name, slower in zip(AVERAGES, (1.0, config.ema_long), strict=True):
+            if name in state.averages:
+                warmup = min(1.0, slower * config.ema_warmup)
+                decay = ema_decay(seen, config.batch_size, slower * config.ema_half_life, warmup)
+                update_ema(state.averages[name], state.network, decay, masked)
+
+    def read(self) -> Running:
+        """Bring what was summed up to the host, which waits for the device; return the state's sums.
+
+        Raises:
+            Unsound: too many steps in a row had to be masked.
+        """
+        running = self.state.running
+        loss, gradient_norm, finite = self._sums.tolist()
+        running.loss, running.gradient_norm, running.finite = loss, gradient_norm, int(finite)
+        masked = self.state.guard.read()
+        running.not_finite += masked.not_finite
+        running.spikes += masked.spikes
+        running.overflows += masked.overflows
+        if masked.longest >= self.config.patience:
+            what = (
+                "a loss or gradient that was not finite" if masked.not_finite else "a gradient far too large"
+            )
+            raise Unsound(f"{masked.longest} steps in a row had {what}")
+        if masked.longest_overflow >= MOST_OVERFLOWS:
+            raise Unsound(f"{masked.longest_overflow} steps in a row were not finite in fp16")
+        return running
+
+    def reset(self) -> None:
+        """Begin the sums anew, once they were reported."""
+        self.state.running = Running()
+        self._sums.zero_()

@@ -1,0 +1,251 @@
+"""One, two and three processes train the same run, by torchrun as a user starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training import worker
+from training.tiny import SIZES, TINY, checkpoint, train
+
+from triptych.checkpoints.find import FOLDER
+from triptych.distributed import ALONE, Ranks
+from triptych.record.events import Finished, HeldOut, Resumed, Started, Stopped
+from triptych.record.record import Record
+from triptych.training.stop import AgreedStop
+
+TESTS = Path(__file__).parents[1]
+SOURCE = TESTS.parent / "src"
+
+
+def torchrun(ranks, *command, **options):
+    """Start a command by torchrun on this machine, on a free port."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{SOURCE}"}
+    return subprocess.Popen(
+        [*launcher, *map(str, command)],
+        env=environment | options.pop("env", {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def finished(process, seconds=240):
+    """Wait for a process; return its exit code and what it said."""
+    said, _ = process.communicate(timeout=seconds)
+    return process.returncode, said
+
+
+def together(tmp_path, ranks, dtype, steps, microbatch=0):
+    """Return what each of several ranks found."""
+    code, said = finished(torchrun(ranks, TESTS / "training/worker.py", tmp_path, dtype, steps, microbatch))
+    assert code == 0, said
+    return [torch.load(tmp_path / f"{rank}-of-{ranks}.pt", weights_only=True) for rank in range(ranks)]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process finds, in either precision."""
+    return {
+        dtype: worker.losses(ALONE, dtype, steps)
+        for dtype, steps in ((torch.float64, 100), (torch.float32, 3))
+    }
+
+
+def test_every_image_is_computed_once_whatever_the_number_of_ranks():
+    for count in (1, 2, 7, 128):
+        for size in (1, 2, 3, 5, 7):
+            shares = [Ranks(rank, size).share(count) for rank in range(size)]
+            assert [place for share in shares for place in share] == list(range(count))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_images_flips_noise_labels_and_dropout_belong_to_a_place_in_the_global_batch(size, monkeypatch):
+    """What reaches the network on each rank, put together, is what reaches it on one."""
+    takes = worker.stepper(ALONE, torch.float32)
+    seen = []
+    monkeypatch.setattr(
+        takes.loss.objective.__class__,
+        "loss",
+        lambda self, denoiser, x0, eps, t, label, progress: (
+            seen.append((x0, eps, t, label)) or x0.sum((1, 2, 3))
+        ),
+    )
+    for step in (0, 5):
+        batch = takes.batches.at(step)
+        takes.loss(batch, step=step, salt=0, progress=0.0)
+        whole = seen.pop()
+        for rank in range(size):
+            part = takes.batches.at(step, 0, Ranks(rank, size).share(7))
+            takes.loss(part, step=step, salt=0, progress=0.0)
+        for found, wanted in zip(zip(*seen, strict=True), whole, strict=True):
+            assert torch.equal(torch.cat(found), wanted)
+        seen.clear()
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_many_ranks_train_as_one(alone, tmp_path, ranks):
+    """A batch of 7, which neither 2 nor 3 divide: float64 over 100 steps to 1e-9."""
+    found = together(tmp_path, ranks, "float64", 100)
+    one = alone[torch.float64]
+    assert len(set(one["losses"])) == 100
+    for other in found:
+        torch.testing.assert_close(other["losses"], one["losses"], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(other["held_out"], one["held_out"], rtol=1e-9, atol=0)
+        for name, weight in other["weights"].items():
+            assert torch.equal(weight, found[0]["weights"][name]), "ranks drift apart"
+            torch.testing.assert_close(weight, one["weights"][name], rtol=0, atol=1e-8)
+
+
+def test_the_first_gradients_of_two_ranks_are_those_of_one(alone, tmp_path):
+    for other in together(tmp_path, 2, "float32", 1):
+        for name, gradient in other["gradients"].items():
+            torch.testing.assert_close(
+                gradient, alone[torch.float32]["gradients"][name], rtol=1e-6, atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("microbatch", [1, 2, 3, 7, 100])
+def test_gradients_that_are_added_up_are_those_of_the_whole_batch(alone, microbatch):
+    config = worker.TrainingConfig(**(vars(worker.CONFIG) | {"microbatch": microbatch}))
+    found = worker.losses(ALONE, torch.float64, 5, config)
+    torch.testing.assert_close(found["losses"], alone[torch.float64]["losses"][:5], rtol=1e-12, atol=0)
+
+
+def test_two_ranks_add_up_their_gradients_in_pieces(alone, tmp_path):
+    for other in together(tmp_path, 2, "float64", 5, microbatch=2):
+        torch.testing.assert_close(other["losses"], alone[torch.float64]["losses"][:5], rtol=1e-10, atol=0)
+
+
+STEADY = ("--training.learning-rate-schedule", "constant")
+"""A rate that does not depend on how long training will be, so that it can be cut by its length."""
+
+
+def command(runs, *extra):
+    """Return the tiny run's command, for torchrun."""
+    own = ["--name", "tiny", "--runs", str(runs)]
+    return ["-m", "triptych", "train", "digits-unet", *own, *SIZES["unet"], *TINY, *STEADY, *extra]
+
+
+def assert_close(a, b, tolerance):
+    """Two checkpoints hold the same weights, averages and gradients' averages up to rounding."""
+    assert a.state["step"] == b.state["step"]
+    for part in ("weights", "ema", "ema_long"):
+        for name, tensor in a.tensors[part].items():
+            torch.testing.assert_close(tensor, b.tensors[part][name], rtol=0, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The tiny run by one process."""
+    runs = tmp_path_factory.mktemp("whole")
+    assert train(runs, *STEADY) == 0
+    return runs
+
+
+def test_stop_on_two_resume_on_three_and_on_one(whole, tmp_path):
+    code, said = finished(torchrun(2, *command(tmp_path, "--training.max-steps", "6")))
+    assert code == 0, said
+    code, said = finished(torchrun(3, *command(tmp_path, "--training.max-steps", "12")))
+    assert code == 0, said
+    assert said.count("resumed at step 6") == 1
+    assert train(tmp_path, *STEADY) == 0
+    history = Record.of_run(tmp_path / "tiny").history()
+    assert [e.data.ranks for e in history.events if isinstance(e.data, Started | Resumed)] == [2, 3, 1]
+    assert len(history.of_kind(Finished)) == 3
+    assert_close(checkpoint(tmp_path, "epoch-00006"), checkpoint(whole, "epoch-00006"), 1e-4)
+    errors = [
+        [e.data.mse for e in Record.of_run(runs / "tiny").history().of_kind(HeldOut)][-1]
+        for runs in (tmp_path, whole)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+
+
+def test_a_stop_reaches_all_ranks_and_is_no_failure_to_torchrun(tmp_path):
+    process = torchrun(2, *command(tmp_path, "--training.epochs", "2000", "--training.preview-every", "0"))
+    record = tmp_path / "tiny" / "record.jsonl"
+    while not record.exists() or record.read_text().count('"saved"') < 2:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = finished(process)
+    (stopped,) = Record.of_run(tmp_path / "tiny").history().of_kind(Stopped)
+    assert stopped.data.reason == "SIGTERM"
+    assert "stopped (SIGTERM) and saved" in said
+    newest = sorted((tmp_path / "tiny" / FOLDER).glob("epoch-*"))[-1]
+    assert checkpoint(tmp_path, newest.name).state["step"] == stopped.step
+
+
+def test_after_the_death_of_a_rank_torchrun_goes_on_to_the_same_weights(whole, tmp_path):
+    """A rank kills itself in step 9 of the first start."""
+    script = tmp_path / "dying.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from triptych.training.loop import Training\n"
+        "honest = Training.step\n"
+        "def step(self):\n"
+        "    first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'\n"
+        "    if first and self.state.step == 9 and os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    honest(self)\n"
+        "Training.step = step\n"
+        "from triptych.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--max-restarts=3",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(
+        [*launcher, str(script), *command(tmp_path)[2:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    history = Record.of_run(tmp_path / "tiny").history()
+    assert [attempt.end for attempt in history.attempts] == ["open", "finished"]
+    assert history.attempts[1].first_step < 9
+    assert_close(checkpoint(tmp_path, "epoch-00006"), checkpoint(whole, "epoch-00006"), 1e-4)
+
+
+def test_what_the_user_did_wrong_is_told_once(tmp_path):
+    code, said = finished(torchrun(2, *command(tmp_path, "--training.batch-size", "1")))
+    assert code != 0
+    assert said.count("training.batch-size 1 on 2 processes: some would have no image") == 1
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_a_batch_size_per_rank_is_multiplied(tmp_path):
+    code, said = finished(
+        torchrun(2, *command(tmp_path, "--training.batch-size-per-rank", "250", "--training.max-steps", "1"))
+    )
+    assert code == 0, said
+    started = Record.of_run(tmp_path / "tiny").history().started
+    assert started.config["training"]["batch_size"] == 500
+
+
+class Asked:
+    """A rank's own wish."""
+
+    def __init__(self, reason):
+        self.reason = reason
+
+
+def test_one_rank_alone_is_asked_directly():
+    assert AgreedStop(Asked(None), ALONE).reason is None
+    assert AgreedStop(Asked("SIGINT"), ALONE).reason == "SIGINT"
