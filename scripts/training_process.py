@@ -103,9 +103,14 @@ class Life:
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Return the names of the checkpoints that are being written, or that a killed process left so."""
+    """Return the names of the checkpoints that are being written, or that a killed process left so.
+
+    They are newer than all that have their names: an older one is on its way out, or being thinned.
+    """
+    there = [position.order for name in entries(folder / FOLDER) if (position := parse(name))]
+    newest = max(there, default=(-1, -1))
     names = [name.partition(".")[0] for name in entries(folder / WRITING)]
-    return [name for name in names if parse(name) and not (folder / FOLDER / name).exists()]
+    return [name for name in names if (position := parse(name)) and position.order > newest]
 
 
 def entries(folder: Path) -> list[str]:

@@ -45,7 +45,13 @@ def leave(run: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("left", "inside", "pruning"),
-    [([], 0, 0), (["epoch-00003"], 1, 0), (["epoch-00001"], 0, 1), (["epoch-00003", "epoch-00001"], 1, 1)],
+    [
+        ([], 0, 0),
+        (["epoch-00003"], 1, 0),
+        (["epoch-00001"], 0, 1),  # thinned, or
+        (["epoch-00000"], 0, 1),  # removed
+        (["epoch-00003", "epoch-00001"], 1, 1),
+    ],
 )
 def test_a_kill_counts_as_inside_by_what_it_left(run, left, inside, pruning):
     for name in left:
