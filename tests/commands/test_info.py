@@ -108,7 +108,11 @@ def test_checkpoints_take_about_what_was_said(runs, capsys):
     facts = told(capsys, runs / "tiny")
     files = list((runs / "tiny" / FOLDER).rglob("*.safetensors"))
     size = sum(path.stat().st_size for path in files)
-    assert facts["training"]["checkpoint_bytes"] <= size <= facts["training"]["checkpoint_bytes"] + 20_000 * len(files)
+    assert (
+        facts["training"]["checkpoint_bytes"]
+        <= size
+        <= facts["training"]["checkpoint_bytes"] + 20_000 * len(files)
+    )
 
 
 def test_memory_is_that_of_the_state_that_trains(capsys):
