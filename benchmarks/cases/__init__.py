@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import dim_step, dit_step, s6_scan, ssd_mixer, ssd_scan
+from benchmarks.cases import dim_step, dit_step, loop_step, s6_scan, ssd_mixer, ssd_scan
 from benchmarks.comparison import Case
 
 CASES: dict[str, Case] = {
@@ -11,5 +11,6 @@ CASES: dict[str, Case] = {
     "ssd-mixer": ssd_mixer.CASE,
     "s6-scan": s6_scan.CASE,
     "dim-step": dim_step.CASE,
+    "loop-step": loop_step.CASE,
 }
 """Every case by the name that `--only` takes."""

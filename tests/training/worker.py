@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.unet import UNetConfig
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageSet
@@ -36,12 +37,17 @@ class DoubleDenoiser(Denoiser):
         return self.backbone(x.double(), self.schedule.label(t).double(), class_label, guidance)
 
 
-def stepper(ranks: Ranks, dtype: torch.dtype, config: TrainingConfig = CONFIG) -> Stepper:
+def stepper(
+    ranks: Ranks,
+    dtype: torch.dtype,
+    config: TrainingConfig = CONFIG,
+    backbone: BackboneConfig = NETWORK,
+) -> Stepper:
     """Return what takes the steps of a tiny run on random images."""
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (29, 1, 8, 8), dtype=torch.uint8)
     images = ImageSet("random/train", pixels, torch.arange(29) % 3, ("a", "b", "c"))
-    network = NETWORK.build(1, 8, 3).to(dtype)
+    network = backbone.build(1, 8, 3).to(dtype)
     for parameter in network.parameters():  # no layer is silent
         torch.nn.init.normal_(parameter, std=0.1)
     kind = DoubleDenoiser if dtype == torch.float64 else Denoiser

@@ -1,0 +1,108 @@
+"""A step of training as the program takes it, against the forward pass, backward pass and optimiser in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.comparison import Call, Case, Comparison, Variant
+from benchmarks.work import CHANNELS, CLASSES, awaken, images, our_costs
+from triptych.backbones.backbone import BackboneConfig
+from triptych.backbones.dim import DiMConfig
+from triptych.backbones.dit import DiTConfig
+from triptych.backbones.unet import UNetConfig
+from triptych.commands.bench import BenchOptions
+from triptych.data.batches import Batches
+from triptych.data.dataset import ImageSet
+from triptych.denoiser import Denoiser
+from triptych.diffusion.objectives import OBJECTIVES
+from triptych.diffusion.predictions import PREDICTIONS
+from triptych.diffusion.schedules import SCHEDULES
+from triptych.training.clock import Clock
+from triptych.training.config import TrainingConfig
+from triptych.training.loss import StepLoss
+from triptych.training.state import TrainState
+from triptych.training.step import Stepper
+
+BASE = "bare"
+BATCH, SIZE, QUICK_SIZE = 16, 32, 8
+IMAGES = 512
+STEPS = 10_000
+"""Of the whole run, which no benchmark reaches."""
+
+
+def comparisons(options: BenchOptions) -> list[Comparison]:
+    """Return a comparison for each backbone."""
+    networks = quick_networks() if options.quick else full_networks()
+    size, batch = (QUICK_SIZE, 2) if options.quick else (SIZE, options.batch or BATCH)
+    return [
+        Comparison(
+            f"{name}, {size}x{size} pixels",
+            0,
+            batch,
+            BASE,
+            {
+                BASE: Variant(
+                    lambda config=config: bare(config, batch, size),
+                    facts=lambda config=config: our_costs(config, size),
+                ),
+                "loop": Variant(lambda config=config: stepper(config, batch, size)),
+            },
+        )
+        for name, config in networks.items()
+    ]
+
+
+def full_networks() -> dict[str, BackboneConfig]:
+    """Return each backbone by its defaults, and without dropout, whose masks are no part of the loop."""
+    return {"unet": UNetConfig(dropout=0.0), "dit": DiTConfig(), "dim": DiMConfig()}
+
+
+def quick_networks() -> dict[str, BackboneConfig]:
+    """Return one in tiny."""
+    return {"dit": DiTConfig(width=32, depth=1, heads=2)}
+
+
+def bare(config: BackboneConfig, batch: int, size: int) -> Call:
+    """Return forward pass, backward pass and optimiser alone, on inputs that are there already."""
+    torch.manual_seed(0)
+    network = config.build(CHANNELS, size, CLASSES)
+    awaken(network)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
+    x, noise, labels = images(batch, size)
+    target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+
+    def step() -> Sequence[Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        F.mse_loss(network(x, noise, labels), target).backward()
+        optimizer.step()
+        return ()
+
+    return step
+
+
+def stepper(config: BackboneConfig, batch: int, size: int) -> Call:
+    """Return a step with all that a run adds: batches, noise, clipping, the guard, two averages."""
+    torch.manual_seed(0)
+    network = config.build(CHANNELS, size, CLASSES)
+    awaken(network)
+    training = TrainingConfig(batch_size=batch, max_steps=STEPS, epochs=STEPS * batch, learning_rate=1e-4)
+    pixels = torch.randint(0, 256, (IMAGES, CHANNELS, size, size), dtype=torch.uint8)
+    labels = torch.arange(IMAGES) % CLASSES
+    data = ImageSet("random/train", pixels, labels, tuple(map(str, range(CLASSES))))
+    denoiser = Denoiser(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
+    loss = StepLoss(denoiser, OBJECTIVES["mse"], 0, training.label_drop)
+    batches = Batches(data, batch, seed=0, flip=True)
+    takes = Stepper(TrainState.fresh(network, training), Clock(training, IMAGES), batches, loss)
+
+    def step() -> Sequence[Tensor]:
+        takes.take()
+        return ()
+
+    return step
+
+
+CASE = Case("training step of the program against forward, backward and optimiser alone", comparisons)
