@@ -38,6 +38,8 @@ class TrainOptions:
     """Folder in which runs are kept."""
     max_minutes: float | None = None
     """Stop, after saving, when this much time has passed since the command was given."""
+    price_per_hour: float | None = None
+    """What an hour of the machine costs: the cost to the end is told once the first steps were measured."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -61,9 +63,12 @@ def run(tokens: Sequence[str]) -> int:
         if not 0 < options.max_minutes < math.inf:
             raise UserError("--max-minutes", f"{options.max_minutes} is out of range", "choose more than 0")
         deadline = time.monotonic() + 60 * options.max_minutes
+    if options.price_per_hour is not None and not 0 <= options.price_per_hour < math.inf:
+        raise UserError("--price-per-hour", f"{options.price_per_hour} is out of range", "choose 0 or more")
     for recipe in options.recipes:
         parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
 
+    from triptych.commands.training_console import TrainingConsole
     from triptych.commands.training_session import train_run  # loads torch
     from triptych.distributed import joined
     from triptych.experiment import load_experiment
@@ -76,10 +81,10 @@ def run(tokens: Sequence[str]) -> int:
         raise UserError("triptych train", found, "set another `name` in one of the recipes")
     outcomes = []
     with joined() as ranks:
+        console = {"quiet": options.quiet or not ranks.first, "price": options.price_per_hour}
         for experiment in experiments:
-            outcomes.append(
-                train_run(experiment, options.runs, deadline=deadline, quiet=options.quiet, ranks=ranks)
-            )
+            said = TrainingConsole(experiment.name, **console)
+            outcomes.append(train_run(experiment, options.runs, said, deadline=deadline, ranks=ranks))
             if outcomes[-1]["stopped"]:
                 break
     if options.json and ranks.first:

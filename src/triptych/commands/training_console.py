@@ -9,17 +9,26 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from triptych.commands.forecast import Forecast
 from triptych.record.events import Event, HeldOut, Previewed, Progress, Resumed, Saved, Started
 from triptych.training.loop import Training
 
 
 class TrainingConsole:
-    """Prints the progress of one run to standard error, or nothing when `quiet`."""
+    """Prints the progress of one run to standard error, or nothing when `quiet`.
 
-    def __init__(self, name: str, *, quiet: bool):
+    Args:
+        name: of the run.
+        quiet: whether nothing is printed.
+        price: of an hour of the machine, for the cost to the end; None: it is not told.
+    """
+
+    def __init__(self, name: str, *, quiet: bool, price: float | None = None):
         self.name = name
         self.quiet = quiet
+        self.price = price
         self._bar: tqdm | None = None
+        self._forecast: Forecast | None = None
         self._held_out: HeldOut | None = None
 
     def say(self, line: str) -> None:
@@ -30,6 +39,7 @@ class TrainingConsole:
     @contextmanager
     def bar(self, training: Training) -> Iterator[None]:
         """Show a bar of optimiser steps, with the time left, while this context lasts."""
+        self._forecast = Forecast(training, self.price)
         self._bar = tqdm(
             total=training.clock.total_steps,
             initial=training.state.step,
@@ -47,9 +57,11 @@ class TrainingConsole:
             self._bar = None
 
     def on_step(self, step: int) -> None:
-        """Move the bar."""
+        """Move the bar, and tell once what is to be expected."""
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
+        if self._forecast is not None and not self.quiet and (line := self._forecast.on_step(step)):
+            self.say(line)
 
     def hear(self, event: Event) -> None:
         """Show an event of the record."""
@@ -65,10 +77,16 @@ class TrainingConsole:
                     self.say(f"passed over a broken checkpoint, {skipped}")
                 for name, (old, new) in resumed.changes.items():
                     self.say(f"{name}: {old} before, {new} from here on")
-                self.say(
-                    f"{self.name}: resumed at step {event.step} from {resumed.checkpoint or 'the start'}"
-                )
+                place = resumed.checkpoint or "the start"
+                if resumed.fault:
+                    self.say(
+                        f"step {resumed.fault_step:,}: {resumed.fault}; back to {place}, with other draws"
+                    )
+                else:
+                    self.say(f"{self.name}: resumed at step {event.step} from {place}")
             case Progress() as progress if self._bar is not None:
+                if progress.not_finite or progress.spikes:
+                    self.say(left_out(progress))
                 self._bar.set_postfix_str(
                     f"loss {progress.loss:.4f}, {progress.images_per_second:.0f} images/s", refresh=False
                 )
@@ -76,8 +94,7 @@ class TrainingConsole:
                 self._held_out = held_out
             case Saved() as saved:
                 mse, self._held_out = self._held_out, None
-                error = f", held-out MSE {mse.mse:.5f}{' (lowest so far)' if mse.best else ''}" if mse else ""
-                self.say(f"saved {saved.checkpoint}{error}")
+                self.say(f"saved {saved.checkpoint}{told_error(mse) if mse else ''}")
             case Previewed() as previewed:
                 self.say(f"drew {previewed.picture} ({previewed.took:.1f} s)")
 
@@ -89,3 +106,16 @@ class TrainingConsole:
             self.say(f"stopped ({stopped}) and saved; the same command goes on from here")
         else:
             self.say(f"trained: {folder}; next: triptych sample {folder}")
+
+
+def told_error(held_out: HeldOut) -> str:
+    """Return what to tell of the errors of the averages: the lower one."""
+    mse = held_out.mse if held_out.long is None else min(held_out.mse, held_out.long)
+    return f", held-out MSE {mse:.5f}{' (lowest so far)' if held_out.best else ''}"
+
+
+def left_out(progress: Progress) -> str:
+    """Return what to tell of steps that the guard left out."""
+    kinds = {"loss or gradient not finite": progress.not_finite, "gradient far too large": progress.spikes}
+    told = ", ".join(f"{number:,} ({kind})" for kind, number in kinds.items() if number)
+    return f"steps left out: {told}"

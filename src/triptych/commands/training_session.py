@@ -84,9 +84,9 @@ class Ready:
 def train_run(
     experiment: ExperimentConfig,
     runs: Path,
+    console: TrainingConsole,
     *,
     deadline: float | None = None,
-    quiet: bool = False,
     ranks: Ranks = ALONE,
 ) -> dict:
     """Train one experiment to its end or to a stop; return what happened, as plain values.
@@ -94,8 +94,8 @@ def train_run(
     Args:
         experiment: what to train.
         runs: the folder in which its run's folder lies or is made.
+        console: what is shown of it.
         deadline: stop, after saving, when `time.monotonic` has come so far.
-        quiet: print nothing.
         ranks: the processes that train it, each of which calls this.
 
     Raises:
@@ -104,8 +104,7 @@ def train_run(
     folder = runs / experiment.name
     experiment = for_ranks(experiment, ranks)
     ranks.lead(lambda: refuse_imported(folder))
-    console = TrainingConsole(experiment.name, quiet=quiet or not ranks.first)
-    ready = Ready.of(experiment, WorkConsole(console.say, quiet=quiet or not ranks.first), ranks)
+    ready = Ready.of(experiment, WorkConsole(console.say, quiet=console.quiet), ranks)
     clock = Clock(experiment.training, len(ready.dataset.train))
     disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
     with ExitStack() as held, StopRequest(deadline) as own:
