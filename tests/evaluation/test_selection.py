@@ -4,7 +4,7 @@ import pytest
 import scipy.stats
 
 from triptych.errors import UserError
-from triptych.evaluation.selection import agreement, best_row, best_rows, rank_correlation
+from triptych.evaluation.selection import agreement, best_checkpoints, best_row, best_rows, rank_correlation
 from triptych.record.events import Device, Evaluated, Figure, Passport
 
 PASSPORT = Passport(
@@ -103,3 +103,15 @@ def test_agreement_takes_the_best_row_of_each_checkpoint():
     rows = [*ROWS, row("a", guidance=2.0, fd_classifier=0.5)]
     mse = {"a": 0.1, "b": 0.2, "c": 0.3}
     assert agreement(rows, mse, "fd_classifier").correlation == pytest.approx(1)
+
+
+def test_the_best_checkpoints_are_those_of_any_metric_among_rows_that_were_measured_alike():
+    few = replace(ROWS[0].passport, checkpoint="epoch-00009", count=10)
+    rows = [
+        row("epoch-00001", fd_classifier=3.0, classifier_accuracy=0.9),
+        row("epoch-00002", fd_classifier=2.0, classifier_accuracy=0.8),
+        row("epoch-00003", fd_classifier=4.0, classifier_accuracy=0.7),
+        replace(row("x", fd_classifier=99.0, of_a_later_version=1.0), passport=few),
+    ]
+    assert best_checkpoints(rows) == {"epoch-00001", "epoch-00002", "epoch-00009"}
+    assert best_checkpoints([]) == set()

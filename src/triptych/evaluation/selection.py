@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from triptych.errors import UserError
 from triptych.metrics import METRICS
@@ -92,6 +92,15 @@ def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
     """Return the best row by each metric that any row has, in the order in which metrics occur."""
     names = dict.fromkeys(figure.metric for row in rows for figure in row.figures)
     return {name: best_row(rows, name) for name in names if _measured(rows, name)}
+
+
+def best_checkpoints(rows: Sequence[Evaluated]) -> set[str]:
+    """Return the checkpoints that have the best figure by any metric, of those that were measured alike."""
+    alike: dict[tuple, list[Evaluated]] = {}
+    for row in rows:
+        known = tuple(figure for figure in row.figures if figure.metric in METRICS)
+        alike.setdefault(comparable(row.passport), []).append(replace(row, figures=known))
+    return {best.row.passport.checkpoint for group in alike.values() for best in best_rows(group).values()}
 
 
 def agreement(rows: Sequence[Evaluated], mse: Mapping[str, float], metric: str) -> Agreement:

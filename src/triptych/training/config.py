@@ -59,6 +59,9 @@ class TrainingConfig:
     """Newest checkpoints that keep all that a resume needs; older ones keep their EMA weights only."""
     keep_every: int | None = None
     """Of the older checkpoints, only those whose epoch is a multiple of this are kept; None: all."""
+    keep_best: int = 1
+    """So many with the lowest held-out error keep their averages in any case, and so do those with the best
+    figure of an evaluation."""
     preview_from: int = 0
     """First epoch after which a preview is drawn."""
     preview_every: int = 50
@@ -99,6 +102,7 @@ RESUMABLE = frozenset(
         "checkpoint_every",
         "keep_full",
         "keep_every",
+        "keep_best",
         "microbatch",
         "spike",
         "patience",
@@ -137,6 +141,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "checkpoint_every": (1, HUGE),
     "keep_full": (1, HUGE),
     "keep_every": (1, HUGE),
+    "keep_best": (0, HUGE),
     "preview_from": (0, HUGE),
     "preview_every": (0, HUGE),
     "preview_count": (1, 1024),

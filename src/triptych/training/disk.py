@@ -61,7 +61,7 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
     older = kept = count - newest
     if config.keep_every is not None:
         kept = every * older // math.lcm(every, config.keep_every)
-        kept = min(kept + 1, older)  # the one with the lowest held-out error stays, if not among them
+        kept = min(kept + config.keep_best, older)  # those with the lowest held-out error, if others
     averaged = config.averages * weights_size(network)
     return DiskNeed(full_size(network, config.averages), newest, averaged, kept)
 

@@ -20,8 +20,10 @@ from triptych.devices import synchronize
 from triptych.diffusion.objectives import Objective
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
+from triptych.evaluation.selection import best_checkpoints
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import (
+    Evaluated,
     Event,
     Finished,
     HeldOut,
@@ -222,7 +224,9 @@ class Training:
             folder = write(root, name, self.state.contents(name, epoch))
         except NonFiniteWeights as error:
             return 0, (), str(error)
-        pruned = prune(root, Retention(self.config.keep_full, self.config.keep_every))
+        rule = Retention(self.config.keep_full, self.config.keep_every, self.config.keep_best)
+        rows = [event.data for event in self.record.history().of_kind(Evaluated)]
+        pruned = prune(root, rule, best_checkpoints(rows))
         return folder_size(folder), (*pruned.removed, *pruned.thinned), ""
 
     def _roll_back(self, unsound: Unsound) -> None:
