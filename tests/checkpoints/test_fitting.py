@@ -21,6 +21,7 @@ def fresh() -> Contents:
         "running": {"loss": 0.0, "steps": 0},
         "guard": {"norms": [], "streaks": [0, 0], "on": True},
         "scaler": {},
+        "threads": 1,
         "note": None,
     }
     return Contents({"ema": dict(tensors), "weights": dict(tensors), "optimizer": {}}, state)
@@ -37,6 +38,7 @@ def found() -> Contents:
         "running": {"loss": 1, "steps": 3, "spikes": 1},
         "guard": {"norms": [1.5, 2.0], "streaks": [0, 1, 2], "on": False},
         "scaler": {"scale": 65536.0},
+        "threads": 48,
         "note": "anything",
     }
     optimizer = {"w/step": torch.tensor(7.0), "w/exp_avg": torch.zeros(2, 3), "b/step": torch.tensor(7.0)}
@@ -93,7 +95,14 @@ def test_tensors_that_do_not(change: Callable, told: str):
         ({"best": {}}, "state.best is no list"),
         ({"best": [{"checkpoint": "../x", "mse": 0.5}]}, "state.best[0] is no measured checkpoint"),
         ({"best": [{"checkpoint": "epoch-1", "mse": "0.5"}]}, "state.best[0] is no measured checkpoint"),
+        (
+            {"best": [{"checkpoint": "epoch-1", "mse": 1, "weights": "../ema"}]},
+            "state.best[0] is no measured checkpoint",
+        ),
         ({"held_out": [1]}, "state.held_out[0] is no measured checkpoint"),
+        ({"threads": 0}, "state.threads is no number of threads"),
+        ({"threads": 100_000}, "state.threads is no number of threads"),
+        ({"threads": "8"}, "state.threads is no counter"),
         ({"held_out": "os.system"}, "state.held_out is no list"),
     ],
 )

@@ -7,13 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from triptych.checkpoints.contents import Contents
-from triptych.checkpoints.manifest import WEIGHTS
+from triptych.checkpoints.manifest import PART_NAME, WEIGHTS
 from triptych.checkpoints.names import parse
 
 HISTORIES = ("best", "held_out")
 """Fields of a state that list checkpoints with their held-out errors."""
 LARGEST = 2**53
 """No honest counter is larger."""
+MOST_THREADS = 4096
+"""No processor has more; torch crashes where it is told to start a hundred thousand."""
 
 
 def misfit(found: Contents, fresh: Contents) -> str | None:
@@ -32,6 +34,8 @@ def misfit(found: Contents, fresh: Contents) -> str | None:
             if wrong:
                 return f"its tensors are of another network ({part}: {wrong})"
     wrong = _plain_misfit(found.state, fresh.state, "state") or _history_misfit(found.state)
+    if wrong is None and not 1 <= found.state.get("threads", 1) <= MOST_THREADS:
+        wrong = "state.threads is no number of threads"
     return wrong and f"its state is malformed ({wrong})"
 
 
@@ -92,7 +96,15 @@ def _history_misfit(state: Mapping[str, Any]) -> str | None:
         if not isinstance(entries, list):
             return f"state.{history} is no list"
         for index, entry in enumerate(entries):
-            known = isinstance(entry, dict) and isinstance(entry.get("checkpoint"), str)
-            if not known or parse(entry["checkpoint"]) is None or type(entry.get("mse")) not in (int, float):
+            if not _is_measured(entry):
                 return f"state.{history}[{index}] is no measured checkpoint"
     return None
+
+
+def _is_measured(entry: Any) -> bool:
+    """Tell whether an entry names a checkpoint, its error and, in newer ones, the part that has it."""
+    if not isinstance(entry, dict) or type(entry.get("mse")) not in (int, float):
+        return False
+    name, part = entry.get("checkpoint"), entry.get("weights", WEIGHTS)
+    named = isinstance(name, str) and parse(name) is not None
+    return named and isinstance(part, str) and PART_NAME.fullmatch(part) is not None
