@@ -22,17 +22,17 @@ TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src"
 
 
-def torchrun(ranks, *command, **options):
+def torchrun(ranks, *command, restarts=0):
     """Start a command by torchrun on this machine, on a free port."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += [f"--nproc-per-node={ranks}", f"--max-restarts={restarts}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{SOURCE}"}
     return subprocess.Popen(
         [*launcher, *map(str, command)],
-        env=environment | options.pop("env", {}),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **options,
     )
 
 
@@ -183,44 +183,43 @@ def test_a_stop_reaches_all_ranks_and_is_no_failure_to_torchrun(tmp_path):
     assert checkpoint(tmp_path, newest.name).state["step"] == stopped.step
 
 
+DYING = """
+import os, signal, sys
+from triptych.cli import main
+from triptych.training.loop import Training
+
+honest = Training.step
+
+def step(self):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and self.state.step == 9 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    honest(self)
+
+Training.step = step
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program, but for one rank that kills itself in step 9 of the first start."""
+
+
 def test_after_the_death_of_a_rank_torchrun_goes_on_to_the_same_weights(whole, tmp_path):
-    """A rank kills itself in step 9 of the first start."""
+    """Bit by bit those of two ranks that were left alone, and those of one up to rounding."""
     script = tmp_path / "dying.py"
-    script.write_text(
-        "import os, signal, sys\n"
-        "from triptych.training.loop import Training\n"
-        "honest = Training.step\n"
-        "def step(self):\n"
-        "    first = os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'\n"
-        "    if first and self.state.step == 9 and os.environ['RANK'] == '1':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    honest(self)\n"
-        "Training.step = step\n"
-        "from triptych.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "--max-restarts=3",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
-    done = subprocess.run(
-        [*launcher, str(script), *command(tmp_path)[2:]],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    history = Record.of_run(tmp_path / "tiny").history()
+    script.write_text(DYING)
+    killed = torchrun(2, script, *command(tmp_path / "killed")[2:], restarts=3)
+    code, said = finished(killed)
+    assert code == 0, said
+    code, said = finished(torchrun(2, *command(tmp_path / "left-alone")))
+    assert code == 0, said
+    history = Record.of_run(tmp_path / "killed" / "tiny").history()
     assert [attempt.end for attempt in history.attempts] == ["open", "finished"]
     assert history.attempts[1].first_step < 9
-    assert_close(checkpoint(tmp_path, "epoch-00006"), checkpoint(whole, "epoch-00006"), 1e-4)
+    found, alone = (checkpoint(tmp_path / name, "epoch-00006") for name in ("killed", "left-alone"))
+    for part, tensors in found.tensors.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, alone.tensors[part][name]), (part, name)
+    assert found.state | {"attempt": 0} == alone.state
+    assert_close(found, checkpoint(whole, "epoch-00006"), 1e-4)
 
 
 def test_what_the_user_did_wrong_is_told_once(tmp_path):
