@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from triptych.denoiser import Denoiser
 from triptych.devices import select_device
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge
+from triptych.evaluation.weights import USUAL, part_of, recorded_name
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
 from triptych.precision import Precision, select_precision
@@ -30,8 +30,6 @@ from triptych.sampling import SamplerConfig, named_sampler
 from triptych.work import Watch, unwatched
 
 CONFIG = "config.yaml"
-
-Weights = Literal["ema", "raw"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Model:
         epoch: at which it was taken.
         step: optimiser steps taken.
         attempt: which start of the run wrote it.
-        weights: `ema` or `raw`.
+        weights: what records call them: `ema`, `ema_long` or `raw`.
     """
 
     denoiser: Denoiser
@@ -52,7 +50,12 @@ class Model:
     epoch: float
     step: int
     attempt: int
-    weights: Weights
+    weights: str
+
+    @property
+    def title(self) -> str:
+        """What captions call it: the checkpoint, and its weights where they are not the usual average."""
+        return self.checkpoint if self.weights == USUAL else f"{self.checkpoint} ({self.weights})"
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +164,7 @@ class Run:
     def model(
         self,
         checkpoint: str = "last",
-        weights: Weights = "ema",
+        weights: str = USUAL,
         device: str | None = None,
         precision: Precision | None = None,
     ) -> Model:
@@ -169,19 +172,20 @@ class Run:
 
         Args:
             checkpoint: `last`, `best-mse`, `epoch-350` or `350`.
-            weights: the moving average, or the raw weights of a checkpoint that still has them.
+            weights: `ema`, the usual average of the weights; `ema_long`, a slower one; `best`, the one of
+                these with the lower held-out error; or `none`, the raw weights, while it still has them.
             device: None takes the experiment's.
             precision: of the network; None takes float32 if the experiment asks for it, else what suits the
                 device.
 
         Raises:
-            UserError: no such checkpoint, or it is broken or of another network.
+            UserError: no such checkpoint or weights, or it is broken or of another network.
         """
         path = resolve(self.folder, checkpoint)
         if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
             warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)
-        part = "ema" if weights == "ema" else "weights"
         try:
+            part = part_of(path, weights)
             contents = read(path, [part])
         except BrokenCheckpoint as error:
             raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
@@ -198,7 +202,7 @@ class Run:
         denoiser.precision = select_precision(precision or usual, chosen)
         denoiser.to(chosen).eval()
         epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
-        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), weights)
+        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part))
 
     def request(
         self,

@@ -12,6 +12,7 @@ from triptych.commands.run_folders import BOUT
 from triptych.commands.sample_pictures import Drawn, folder_name, in_file_name
 from triptych.commands.writing import writing_to
 from triptych.errors import UserError
+from triptych.evaluation.weights import BEST
 from triptych.generation import Request
 from triptych.record.events import DataSummary, Imported, Started
 from triptych.record.pictures import rows_by_class, save_png
@@ -71,7 +72,9 @@ class Bout:
         """Return the folder of the shared picture of a request; `several`: it is one of more requests."""
         chosen = {model.checkpoint for model in models}
         checkpoint = chosen.pop() if len(chosen) == 1 else self.checkpoint
-        what = folder_name(checkpoint, models[0].weights, request, per_class)
+        kinds = {model.weights for model in models}
+        weights = kinds.pop() if len(kinds) == 1 else BEST  # no other word means unlike ones
+        what = folder_name(checkpoint, weights, request, per_class)
         if self.out is not None:
             return self.out / what if several else self.out
         return self.parent / f"{BOUT}{joined(self.names)}" / what
@@ -86,7 +89,7 @@ class Bout:
             rows = [rows_by_class(each.pixels, each.labels, names) for each in drawn]
             images, (_, columns, row_labels) = [filled for filled, _, _ in rows], rows[0]
         blocks = [
-            Block(pixels, name, f"{kind(run)}, {model.checkpoint}")
+            Block(pixels, name, f"{kind(run)}, {model.title}")
             for pixels, name, run, model in zip(images, self._titles(), self.runs, models, strict=True)
         ]
         what = "noise and class" if request.guidance else "noise"

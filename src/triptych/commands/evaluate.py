@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from triptych.evaluation.judge import Judge
     from triptych.generation import Request
     from triptych.record.events import Evaluated, Passport
-    from triptych.runs import Model, Run, Weights
+    from triptych.runs import Model, Run
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class EvaluateOptions:
     """Samplers with their steps and options, such as ddim:50 ddpm:1000; by default the recipe's."""
     count: int | None = None
     """Images of each row; by default the recipe's, or as many as the held-out split has, in equal classes."""
-    raw: bool = False
-    """Take the raw weights, not their moving average."""
+    ema: tuple[str, ...] = ()
+    """Averages of the weights: ema (where none is named), ema_long (slower), best (of these the one with the
+    lower held-out error at the checkpoint), or none for the raw weights."""
     seed: int = 0
     """Of all noise."""
     batch_size: int | None = None
@@ -88,6 +89,7 @@ def run(tokens: Sequence[str]) -> int:
 
     from triptych.commands.work_console import WorkConsole  # loads torch
     from triptych.evaluation.judge import Judge
+    from triptych.evaluation.weights import USUAL
     from triptych.runs import Run
 
     console = WorkConsole(partial(say, options), quiet=options.quiet)
@@ -95,27 +97,27 @@ def run(tokens: Sequence[str]) -> int:
     warn_of_guess(opened)
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
-    epochs: dict[str, float] = {}
+    epochs: dict[tuple[str, str], float] = {}
     for wanted in options.checkpoint or opened.experiment.evaluation.checkpoint:
-        model = opened.model(wanted, weights_of(options), options.device, options.precision)
-        epochs[model.checkpoint] = model.epoch
+        for average in options.ema or (USUAL,):
+            model = opened.model(wanted, average, options.device, options.precision)
+            epochs[model.checkpoint, model.weights] = model.epoch
     requests = make_requests(opened, model, options)
     judge = Judge(opened.dataset, model.device, force=options.force, watch=console)
     for request in requests:
         judge.check(model.denoiser, request)
     plan = [
         Planned(request, passport, None if options.again else recorded(opened, passport))
-        for name, epoch in epochs.items()
+        for (name, weights), epoch in epochs.items()
         for request in requests
-        for passport in [judge.passport(request, name, epoch, model.weights, model.denoiser.precision)]
+        for passport in [judge.passport(request, name, epoch, weights, model.denoiser.precision)]
     ]
     say(options, f"{len(plan)} row{'s' if len(plan) > 1 else ''} of {requests[0].count} images")
     rows = []
     for planned in plan:
-        if planned.known is None and planned.passport.checkpoint != model.checkpoint:
-            model = opened.model(
-                planned.passport.checkpoint, weights_of(options), options.device, options.precision
-            )
+        wanted = planned.passport.checkpoint, planned.passport.weights
+        if planned.known is None and wanted != (model.checkpoint, model.weights):
+            model = opened.model(*wanted, options.device, options.precision)
         rows.append(planned.known or measured_row(opened, judge, model, planned, options))
         say(options, line_of(rows[-1]) + ("  (from the record)" if planned.known else ""))
     if options.json:
@@ -134,11 +136,6 @@ def warn_of_guess(opened: Run) -> None:
         found = f"measured against {data.name} for the size of its images alone"
         remedy = "say what they are with --data.path, or import it again with --data.name and another --name"
         warnings.warn(f"evaluate {opened.folder}: {found}; {remedy}", stacklevel=2)
-
-
-def weights_of(options: EvaluateOptions) -> Weights:
-    """Return which weights were asked for."""
-    return "raw" if options.raw else "ema"
 
 
 def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[Request]:
@@ -196,7 +193,10 @@ def recorded(opened: Run, passport: Passport) -> Evaluated | None:
 
 def line_of(row: Evaluated) -> str:
     """Return a row as one line to read."""
+    from triptych.evaluation.weights import USUAL
+
     passport = row.passport
+    weights = "" if passport.weights == USUAL else f" ({passport.weights})"
     figures = "  ".join(
         f"{figure.metric} {figure.estimate:.3f}"
         + (f" ± {figure.spread:.3f}" if figure.spread is not None else "")
@@ -205,22 +205,27 @@ def line_of(row: Evaluated) -> str:
     )
     seconds = row.generation_took + row.measuring_took
     return (
-        f"{passport.checkpoint}  {passport.sampler}  scale {passport.guidance:g}  {figures}  {seconds:.1f} s"
+        f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}  {figures}  "
+        f"{seconds:.1f} s"
     )
 
 
 def best_lines(rows: Sequence[Evaluated]) -> list[str]:
-    """Return a line for each metric that names its best row, where there are several."""
+    """Return a line for each metric that names its best row, where several have the same kind of weights."""
     from triptych.evaluation.selection import best_rows
 
-    if len(rows) < 2:
-        return []
-    return [
-        f"best {name}: {best.row.passport.checkpoint}, {best.row.passport.sampler}, "
-        f"scale {best.row.passport.guidance:g}"
-        + (f" (not told apart from {len(best.ties)} more)" if best.ties else "")
-        for name, best in best_rows(rows).items()
-    ]
+    kinds = list(dict.fromkeys(row.passport.weights for row in rows))
+    lines = []
+    for kind in kinds:
+        alike = [row for row in rows if row.passport.weights == kind]
+        of_which = f" of {kind}" if len(kinds) > 1 else ""
+        lines += [
+            f"best {name}{of_which}: {best.row.passport.checkpoint}, {best.row.passport.sampler}, "
+            f"scale {best.row.passport.guidance:g}"
+            + (f" (not told apart from {len(best.ties)} more)" if best.ties else "")
+            for name, best in (best_rows(alike) if len(alike) > 1 else {}).items()
+        ]
+    return lines
 
 
 def say(options: EvaluateOptions, *lines: str) -> None:

@@ -41,8 +41,9 @@ class SampleOptions:
     """Guidance scales: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
     checkpoint: str = "last"
     """last, best-mse, epoch-350 or 350."""
-    raw: bool = False
-    """Take the raw weights, not their moving average."""
+    ema: str = "ema"
+    """Average of the weights: ema, ema_long (slower), best (of these the one with the lower held-out error at
+    the checkpoint), or none for the raw weights."""
     per_class: int | None = None
     """Images of each class, one row a class (at guidance 0 they have none); by default the recipe's."""
     count: int | None = None
@@ -90,8 +91,7 @@ def run(tokens: Sequence[str]) -> int:
     if len(runs) > 1:
         classless = bool(options.guidance) and not any(options.guidance)
         bout = Bout.of(runs, options.checkpoint, options.out, classless=classless)
-    weights = "raw" if options.raw else "ema"
-    models = [run.model(options.checkpoint, weights, options.device, options.precision) for run in runs]
+    models = [run.model(options.checkpoint, options.ema, options.device, options.precision) for run in runs]
     requests = [make_requests(run, model, options, runs[0]) for run, model in zip(runs, models, strict=True)]
     outcomes: list[Written] = []
     for asked in zip(*requests, strict=True):

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from triptych.commands.writing import writing_to
+from triptych.evaluation.weights import USUAL
 from triptych.generation import Request, generate
 from triptych.record.animation import Film
 from triptych.record.environment import describe_device
@@ -89,7 +90,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
     film = Film(request.sampler.steps + 1) if pictures.gif else None
     drawn = draw_images(model, request, film, silent=silent)
 
-    title = f"{run.experiment.name}, {model.checkpoint}, {request.caption}"
+    title = f"{run.experiment.name}, {model.title}, {request.caption}"
     if pictures.by_class:
         picture = class_grid(drawn.pixels, drawn.labels, names, caption=title)
     else:
@@ -161,7 +162,7 @@ def draw_images(model: Model, request: Request, film: Film | None, *, silent: bo
 def folder_name(checkpoint: str, weights: str, request: Request, per_class: int | None) -> str:
     """Return a folder name that tells apart whatever gives different images or another layout."""
     sampler = request.sampler.label.translate(str.maketrans(":,=", "---"))
-    parts = [checkpoint, *(["raw"] if weights == "raw" else []), sampler]
+    parts = [checkpoint, *([] if weights == USUAL else [weights]), sampler]
     parts += [] if request.sampler.clip else ["unclipped"]
     parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}"]
     parts += [f"n-{request.count}" if per_class is None else f"{per_class}-per-class"]

@@ -43,10 +43,13 @@ class Agreement:
     checkpoints: int
 
 
-def comparable(passport: Passport) -> tuple[str, str, str, int]:
-    """Return what two rows must share to stand in one column: real images, extractor, number of images."""
+def comparable(passport: Passport) -> tuple[str, str, str, int, str]:
+    """Return what two rows must share to stand in one column.
+
+    Real images, extractor, number of images, and which weights: raw ones or an average of them.
+    """
     p = passport
-    return p.reference_digest, p.held_out_digest, p.extractor_digest, p.count
+    return p.reference_digest, p.held_out_digest, p.extractor_digest, p.count, p.weights
 
 
 def figure_of(row: Evaluated, metric: str) -> Figure | None:
@@ -148,7 +151,7 @@ def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, F
     if len({comparable(row.passport) for row, _, _ in found}) > 1:
         raise UserError(
             f"compare rows by {metric}",
-            "they differ in reference set, held-out images, extractor, or number of images",
+            "they differ in reference set, held-out images, extractor, number of images, or kind of weights",
             "compare rows that were measured alike",
         )
     return found

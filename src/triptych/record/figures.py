@@ -22,7 +22,7 @@ class Passport:
     """Folder name of the checkpoint, `epoch-00350`; empty for real images."""
     epoch: float
     weights: str
-    """`ema` or `raw`; empty for real images."""
+    """`ema`, `ema_long` (a slower average) or `raw`; empty for real images."""
     sampler: str
     """`ddim:50`, `ddpm:1000`, ...; empty for real images."""
     guidance: float
