@@ -149,6 +149,15 @@ def test_a_run_before_its_first_checkpoint(run, capsys):
     assert "no resume to prove" in printed
 
 
+def test_an_imported_model_is_whole_and_has_no_training(run, tmp_path, capsys):
+    assert say("export", run, "--out", tmp_path / "out", "--quiet") == 0
+    assert say("import", tmp_path / "out", "--runs", tmp_path, "--name", "imported", "--quiet") == 0
+    printed = told(capsys, tmp_path / "imported", "--resume")
+    assert "epoch-00000  whole" in printed
+    assert "imported: there is no training to go on with" in printed
+    assert "no resume to prove" in printed
+
+
 def test_unfinished_saves_are_told_of_and_left(run, capsys):
     writing = run / FOLDER / ".writing" / "epoch-00008.77.abcdef00"
     writing.mkdir(parents=True)
