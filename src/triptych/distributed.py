@@ -68,6 +68,14 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: T) -> list[T]:
+        """Return on the first rank what `value` is on each, in their order; on the others nothing."""
+        if not self.many:
+            return [value]
+        box: list[T | None] | None = [None] * self.size if self.first else None
+        dist.gather_object(value, box, dst=0)
+        return cast(list[T], box or [])
+
     def lead(self, action: Callable[[], T]) -> T:
         """Let the first rank do `action`, and return what came of it on every rank.
 

@@ -1,5 +1,6 @@
 """What a judge is asked before any image is drawn."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 
 from triptych.data import digits
 from triptych.data.dataset import Dataset, ImageSet
+from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge, balanced_count
 from triptych.evaluation.selection import comparable
@@ -42,6 +44,27 @@ def test_a_passport_names_the_real_images_on_both_sides(dataset: Dataset, monkey
     assert {passport.reference_digest for passport in passports} == {dataset.train.digest}
     assert passports[0].held_out_digest == dataset.held_out.digest
     assert comparable(passports[0]) != comparable(passports[1])
+
+
+class Unlike(Ranks):
+    """One of two ranks, of which the first has another extractor."""
+
+    def in_turn(self):
+        return nullcontext()
+
+    def agree(self, value):
+        return value[::-1]
+
+    def sum(self, tensor):
+        return tensor
+
+
+def test_ranks_with_unlike_extractors_measure_nothing(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    extractor = SimpleNamespace(name="classifier", sha256="ab" * 32)
+    monkeypatch.setitem(EXTRACTORS, "classifier", Available(lambda *_, **__: extractor, lambda train: {}))
+    judge = Judge(dataset, torch.device("cpu"), ranks=Unlike(1, 2))
+    with pytest.raises(UserError, match="1 of 2 processes have another classifier than the first"):
+        judge.passport(Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2")), "a", 1.0, "ema")
 
 
 def test_as_many_of_each_class_as_the_rarest_has(held_out: ImageSet):

@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +17,7 @@ from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
 from triptych.parsing import parse, refuse_below_one
 
 if TYPE_CHECKING:
+    from triptych.distributed import Ranks
     from triptych.evaluation.judge import Judge
     from triptych.generation import Request
     from triptych.record.events import Evaluated, Passport
@@ -37,6 +38,7 @@ class EvaluateOptions:
 
     Every row has the same noise, so that rows differ by what they name and not by chance. Each figure stands
     beside that of equally many real held-out images. Rows that the record already holds are not drawn again.
+    Started by torchrun, the processes share out the images of every row.
     """
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
@@ -73,13 +75,11 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A row of the table that was asked for."""
+class Asked:
+    """A row of the table that was asked for: which images, and what identifies their figures."""
 
     request: Request
     passport: Passport
-    known: Evaluated | None
-    """The row itself, where the record already holds it."""
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -87,7 +87,27 @@ def run(tokens: Sequence[str]) -> int:
     options = parse(EvaluateOptions, tokens, "triptych evaluate")
     refuse_below_one(count=options.count, batch_size=options.batch_size)
 
-    from triptych.commands.work_console import WorkConsole  # loads torch
+    from triptych.distributed import joined  # loads torch
+
+    with joined() as ranks:
+        if not ranks.first:  # which speaks for all
+            options = replace(options, quiet=True, json=False)
+            warnings.simplefilter("ignore")
+        rows = evaluated(options, ranks)
+    if options.json:
+        json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
+        print()
+    else:
+        say(options, *best_lines(rows))
+    return 0
+
+
+def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
+    """Return the rows that were asked for, from the record or measured now; every rank calls this.
+
+    The first rank alone reads and writes the record.
+    """
+    from triptych.commands.work_console import WorkConsole
     from triptych.evaluation.judge import Judge
     from triptych.evaluation.weights import USUAL
     from triptych.runs import Run
@@ -98,34 +118,32 @@ def run(tokens: Sequence[str]) -> int:
     # Everything is checked before the first image is drawn: a typing error must not cost an hour. Models are
     # opened to see that they can be, and again when their turn comes: held all at once they might not fit.
     epochs: dict[tuple[str, str], float] = {}
-    for wanted in options.checkpoint or opened.experiment.evaluation.checkpoint:
+    for name in options.checkpoint or opened.experiment.evaluation.checkpoint:
         for average in options.ema or (USUAL,):
-            model = opened.model(wanted, average, options.device, options.precision)
+            model = opened.model(name, average, options.device, options.precision)
             epochs[model.checkpoint, model.weights] = model.epoch
+    epochs = ranks.agree(epochs)  # a run that is still training may have got further
+    with ranks.in_turn():  # what the first one decodes, the others find in the cache
+        dataset = opened.dataset
     requests = make_requests(opened, model, options)
-    judge = Judge(opened.dataset, model.device, force=options.force, watch=console)
+    judge = Judge(dataset, model.device, force=options.force, watch=console, ranks=ranks)
     for request in requests:
         judge.check(model.denoiser, request)
-    plan = [
-        Planned(request, passport, None if options.again else recorded(opened, passport))
+    asked = [
+        Asked(request, judge.passport(request, name, epoch, weights, model.denoiser.precision))
         for (name, weights), epoch in epochs.items()
         for request in requests
-        for passport in [judge.passport(request, name, epoch, weights, model.denoiser.precision)]
     ]
-    say(options, f"{len(plan)} row{'s' if len(plan) > 1 else ''} of {requests[0].count} images")
+    known = ranks.lead(lambda: [None if options.again else recorded(opened, row.passport) for row in asked])
+    say(options, f"{len(asked)} row{'s' if len(asked) > 1 else ''} of {requests[0].count} images")
     rows = []
-    for planned in plan:
-        wanted = planned.passport.checkpoint, planned.passport.weights
-        if planned.known is None and wanted != (model.checkpoint, model.weights):
-            model = opened.model(*wanted, options.device, options.precision)
-        rows.append(planned.known or measured_row(opened, judge, model, planned, options))
-        say(options, line_of(rows[-1]) + ("  (from the record)" if planned.known else ""))
-    if options.json:
-        json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
-        print()
-    else:
-        say(options, *best_lines(rows))
-    return 0
+    for wanted, row in zip(asked, known, strict=True):
+        chosen = wanted.passport.checkpoint, wanted.passport.weights
+        if row is None and chosen != (model.checkpoint, model.weights):
+            model = opened.model(*chosen, options.device, options.precision)
+        rows.append(row or measured_row(opened, judge, model, wanted, options))
+        say(options, line_of(rows[-1]) + ("  (from the record)" if row else ""))
+    return rows
 
 
 def warn_of_guess(opened: Run) -> None:
@@ -163,16 +181,19 @@ def make_requests(opened: Run, model: Model, options: EvaluateOptions) -> list[R
 
 
 def measured_row(
-    opened: Run, judge: Judge, model: Model, planned: Planned, options: EvaluateOptions
+    opened: Run, judge: Judge, model: Model, asked: Asked, options: EvaluateOptions
 ) -> Evaluated:
     """Return the row of one model and request, measured now and recorded."""
     from tqdm import tqdm
 
-    request, passport = planned.request, planned.passport
+    share = len(judge.ranks.share(asked.request.count))
     silent = options.quiet or options.json or not sys.stderr.isatty()
-    with tqdm(total=request.count, unit="image", disable=silent, leave=False) as bar:
-        row = judge.row(model.denoiser, request, passport, lambda batch: bar.update(len(batch.index)))
-    opened.record.append(row, model.step, model.attempt)
+    with tqdm(total=share, unit="image", disable=silent, leave=False) as bar:
+        row = judge.row(
+            model.denoiser, asked.request, asked.passport, lambda batch: bar.update(len(batch.index))
+        )
+    if judge.ranks.first:
+        opened.record.append(row, model.step, model.attempt)
     return row
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -79,6 +80,9 @@ def run(tokens: Sequence[str]) -> int:
         raise UserError("--count and --per-class", "both given", "give one of them")
     refuse_below_one(count=options.count, per_class=options.per_class, batch_size=options.batch_size)
 
+    if "RANK" in os.environ and (started := os.environ.get("WORLD_SIZE", "1")) != "1":
+        found = f"{started} processes were started, of which each would draw all images"
+        raise UserError("triptych sample by torchrun", found, "start it without torchrun")
     folders = without_bouts(options.runs)
     if not folders:
         raise UserError("triptych sample", "no run given", "name the folder of one, such as runs/digits-unet")

@@ -11,8 +11,9 @@ import torch
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
+from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
-from triptych.evaluation.measure import Batch, figures, measure, metrics_for
+from triptych.evaluation.measure import Batch, figures, measure_together, metrics_for
 from triptych.evaluation.reference import real_features, reference_features
 from triptych.generation import Generated, Request, generate
 from triptych.metrics.extractors import EXTRACTORS
@@ -36,6 +37,8 @@ class Judge:
         extractor: name of the extractor.
         force: measure even fewer images than a metric takes.
         watch: sees how far the work on real images has come: that of the extractor's training, and features.
+        ranks: who draws which of the images. Each has a judge of its own, and asks it for the same passports
+            and rows; what is real is measured by the first.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Judge:
         *,
         force: bool = False,
         watch: Watch = unwatched,
+        ranks: Ranks = ALONE,
     ):
         self.dataset = dataset
         self.device = device
@@ -53,12 +57,20 @@ class Judge:
         self.metrics = metrics_for(extractor)
         self.force = force
         self.watch = watch
+        self.ranks = ranks
         self._real: dict[tuple[int, ...], FeatureSet] = {}
 
     @cached_property
     def extractor(self) -> Extractor:
-        """The network that features come from."""
-        return self.available.make(self.dataset.train, self.device, watch=self.watch)
+        """The network that features come from; UserError where ranks have unlike ones."""
+        with self.ranks.in_turn():  # what the first one trains, the others find in the cache
+            made = self.available.make(self.dataset.train, self.device, watch=self.watch)
+        unlike = torch.tensor(float(self.ranks.agree(made.sha256) != made.sha256))
+        if self.ranks.sum(unlike) > 0:
+            found = f"{int(unlike)} of {self.ranks.size} processes have another {made.name} than the first"
+            remedy = "give all of them one cache: set TRIPTYCH_CACHE to a folder that they share"
+            raise UserError(f"measure images of {self.dataset.train.name}", found, remedy)
+        return made
 
     @cached_property
     def reference(self) -> FeatureSet:
@@ -94,7 +106,7 @@ class Judge:
             extractor=self.extractor.name,
             extractor_digest=self.extractor.sha256,
             versions=versions(),
-            device=describe_device(self.device),
+            device=describe_device(self.device, self.ranks.size),
             precision=precision,
             held_out_digest=self.dataset.held_out.digest,
         )
@@ -117,7 +129,10 @@ class Judge:
         passport: Passport,
         watch: Callable[[Generated], None] = lambda batch: None,
     ) -> Evaluated:
-        """Generate the images of `request` and measure them; `watch` sees each batch as it comes.
+        """Generate the images of `request` and measure them; `watch` sees each batch of this rank.
+
+        Of several ranks all get the same row. Its times are those of the whole: the longest that one of them
+        drew, and what is left until the figures are there.
 
         Raises:
             UserError: the model cannot answer the request, or it asks for too few images.
@@ -130,23 +145,28 @@ class Judge:
 
         def batches() -> Iterator[Batch]:
             nonlocal calls
-            for batch in clock.timed(generate(denoiser, request)):
+            for batch in clock.timed(generate(denoiser, request, share=self.ranks.share(request.count))):
                 calls = batch.calls
                 watch(batch)
                 yield batch.pixels, batch.labels if labelled else None, batch.index
 
-        generated = measure(batches(), self.extractor, self.device, self.metrics)
-        real = self.real(generated)
-        measured = figures(generated, self.reference, real, self.metrics, force=self.force)
-        total = time.perf_counter() - start
-        return Evaluated(
-            passport=passport,
-            figures=measured,
-            batch_size=request.batch_size,
-            network_calls=calls,
-            generation_took=clock.seconds,
-            measuring_took=total - clock.seconds,
-        )
+        generated = measure_together(batches(), self.extractor, self.device, self.metrics, self.ranks)
+        spent = self.ranks.gather((clock.seconds, calls))
+
+        def finished() -> Evaluated:
+            real = self.real(generated)
+            measured = figures(generated, self.reference, real, self.metrics, force=self.force)
+            generation = max(seconds for seconds, _ in spent)
+            return Evaluated(
+                passport=passport,
+                figures=measured,
+                batch_size=request.batch_size,
+                network_calls=max(calls for _, calls in spent),
+                generation_took=generation,
+                measuring_took=time.perf_counter() - start - generation,
+            )
+
+        return self.ranks.lead(finished)
 
 
 def shows_classes(request: Request, classes: int) -> bool:
