@@ -1,5 +1,6 @@
 """What the events add up to: voiding by resumes, best figures, and time over attempts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from triptych.record.events import (
     Stopped,
     Times,
 )
-from triptych.record.history import History, valid_events
+from triptych.record.history import History, lowest_error, valid_events
 from triptych.record.record import KIND_OF
 
 V100 = Device("V100", 5, 8)
@@ -115,6 +116,46 @@ def test_best_held_out_ignores_voided_and_non_finite_figures():
         (HeldOut(8.0, 0.20, False, 1.0), 80, 1, 6),
     )
     assert past.best_held_out.step == 70
+
+
+def test_best_held_out_is_of_either_average():
+    errors = [
+        (0.30, None),
+        (0.20, 0.25),
+        (0.19, 0.10),
+        (0.10, 0.10),
+        (float("nan"), 0.09),
+        (0.3, float("nan")),
+    ]
+    measured = [
+        (HeldOut(float(i), mse, True, 1.0, long=long), 10 * i, 0, i) for i, (mse, long) in enumerate(errors)
+    ]
+    assert history((STARTED, 0, 0, 0), *measured).best_held_out.step == 40
+    assert history((STARTED, 0, 0, 0), *measured[:4]).best_held_out.step == 20  # the earliest of equals
+    lowest = [lowest_error(held_out) for held_out, *_ in measured]
+    assert lowest == [
+        (0.30, "ema"),
+        (0.20, "ema"),
+        (0.10, "ema_long"),
+        (0.10, "ema"),
+        (0.09, "ema_long"),
+        (0.3, "ema"),
+    ]
+    error, weights = lowest_error(HeldOut(1.0, float("nan"), False, 1.0))
+    assert error != error
+    assert weights == "ema"
+
+
+def test_attempts_know_their_processes_and_what_they_went_back_for():
+    back = Resumed("epoch-00005", (), {}, V100, {}, 100, fault="not finite", fault_step=80, ranks=3)
+    past = history(
+        (replace(STARTED, ranks=3), 0, 0, 0),
+        (Stopped(8.0, "diverged", times(8.0)), 80, 0, 8),
+        (back, 50, 1, 9),
+        (resumed(), 50, 2, 20),
+    )
+    told = [(attempt.ranks, attempt.fault, attempt.fault_step) for attempt in past.attempts]
+    assert told == [(3, "", None), (3, "not finite", 80), (1, "", None)]
 
 
 def test_last_progress_and_attempt():

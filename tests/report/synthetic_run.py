@@ -70,6 +70,7 @@ class RunWriter:
         conditional: bool = True,
         backbone: str = "dim",
         flops: float = 12_443_713_536,
+        ranks: int = 1,
         **training: object,
     ):
         folder.mkdir(parents=True)
@@ -89,6 +90,7 @@ class RunWriter:
                 steps_per_epoch=STEPS_PER_EPOCH,
                 total_steps=self.total_steps,
                 flops=flops,
+                ranks=ranks,
             ),
             0,
         )
@@ -142,15 +144,16 @@ class RunWriter:
         gif: bool = False,
         guidance: float = 3.0,
         precision: str = "float32",
+        weights: str = "ema",
         side_by_side: str | None = None,
     ) -> None:
         """Draw eight images per class, or 1,024 of an unconditional run."""
-        name = f"samples/epoch-{epoch:05d} {sampler.replace(':', '-')}"
+        name = f"samples/epoch-{epoch:05d} {sampler.replace(':', '-')}{weights.removeprefix('ema')}"
         self.append(
             Sampled(
                 epoch=epoch,
                 checkpoint=f"epoch-{epoch:05d}",
-                weights="ema",
+                weights=weights,
                 sampler=sampler,
                 guidance=guidance if self.conditional else 0.0,
                 clip=True,

@@ -40,6 +40,18 @@ def test_curves_hold_the_recorded_figures_and_mark_the_lowest_error(tmp_path, dr
         assert picture.width > 900
 
 
+def test_the_slower_average_is_a_line_of_its_own(tmp_path, drawn):
+    writer = RunWriter(tmp_path / "run")
+    errors = {50: (0.5, None), 100: (0.4, 0.45), 150: (0.35, 0.3), 200: (0.32, 0.31)}
+    for epoch, (mse, long) in errors.items():
+        writer.append(Progress(epoch, 0.5, 1.0, 1e-4, 10.0), epoch)
+        writer.append(HeldOut(epoch, mse, True, 1.0, long=long), epoch)
+    assert draw_curves(Run.read(writer.folder, tmp_path), tmp_path / "curves.png")
+    assert drawn["held-out MSE (EMA)"] == ([50, 100, 150, 200], [0.5, 0.4, 0.35, 0.32])
+    assert drawn["held-out MSE (slower EMA)"] == ([100, 150, 200], [0.45, 0.3, 0.31])
+    assert drawn["lowest"] == ([150], [0.3])
+
+
 def test_curves_of_a_diverged_run_are_drawn_all_the_same(tmp_path):
     writer = RunWriter(tmp_path / "run")
     writer.append(Progress(1.0, float("nan"), float("inf"), 0.0, 10.0), 1)

@@ -7,6 +7,7 @@ the time they took stays in the totals, since it was spent.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,16 @@ def valid_events(events: Sequence[Event]) -> tuple[Event, ...]:
     return tuple(e for e in events if (limit := limits[e.attempt]) is None or e.step <= limit)
 
 
+def lowest_error(held_out: HeldOut) -> tuple[float, str]:
+    """Return the lower of the held-out errors of a checkpoint's averages, and which of them has it.
+
+    The first of equals, `ema`, goes before the second, `ema_long`; NaN only where there is nothing else.
+    """
+    errors = {"ema": held_out.mse, "ema_long": held_out.long}
+    known = [(error, name) for name, error in errors.items() if error is not None and not math.isnan(error)]
+    return min(known, key=lambda entry: entry[0], default=(math.nan, "ema"))
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One stretch of training, from a start or a resume to its end."""
@@ -66,6 +77,12 @@ class Attempt:
     approximate: bool
     """True when it did not live to write its times: `seconds` is then from its first event to its last."""
     times: Times | None
+    ranks: int = 1
+    """Processes that trained."""
+    fault: str = ""
+    """Why training went back by itself to where this attempt begins; empty where it was started."""
+    fault_step: int | None = None
+    """Steps taken when that was found."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +155,12 @@ class History:
 
     @property
     def best_held_out(self) -> Event[HeldOut] | None:
-        """The lowest held-out mean squared error that still holds, the earliest of equals; NaN never wins."""
-        measured = [event for event in self.of_kind(HeldOut) if event.data.mse == event.data.mse]
-        return min(measured, key=lambda event: event.data.mse, default=None)
+        """The lowest held-out mean squared error that still holds, of either average of the weights.
+
+        The earliest of equals; NaN never wins.
+        """
+        measured = [e for e in self.of_kind(HeldOut) if not math.isnan(lowest_error(e.data)[0])]
+        return min(measured, key=lambda event: lowest_error(event.data)[0], default=None)
 
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -191,4 +211,7 @@ def _attempt(events: list[Event], later_starts: list[int]) -> Attempt:
         seconds=ending.times.total if ending else last.seconds - first.seconds,
         approximate=ending is None,
         times=ending.times if ending else None,
+        ranks=first.data.ranks,
+        fault=resumed.fault if resumed else "",
+        fault_step=resumed.fault_step if resumed else None,
     )

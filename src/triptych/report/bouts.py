@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from triptych.record.events import Sampled
 from triptych.report.document import Block, Paragraph, Picture, Pictures
 from triptych.report.language import Language
-from triptych.report.run import Run
+from triptych.report.run import Run, distinct
 from triptych.report.sampling import samples, settings_caption
+from triptych.report.training import weights_name
 
 WIDTH = 960
 LEAST_RUNS = 2
@@ -24,6 +25,10 @@ def shared_pictures(chosen: Sequence[Run], runs: Sequence[Run], words: Language)
             continue
         run, sampled = shown[0]
         caption = words("bout_caption", caption=settings_caption(run, sampled, words), seed=sampled.seed)
+        kinds = distinct(event.weights for _, event in shown)
+        if kinds != ["ema"]:
+            weights = words("comma").join(weights_name(kind, words) for kind in kinds)
+            caption = words("of_weights", text=caption, weights=weights)
         blocks.append(Paragraph(words("single_picture", caption=caption)))
         blocks.append(Pictures((Picture(path, caption),), WIDTH))
     return blocks

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.record.events import HeldOut, Progress
+from triptych.record.history import lowest_error
 from triptych.report.numbers import scientific
 from triptych.report.run import Run
 
@@ -51,10 +52,15 @@ def _draw_held_out(axes: Any, run: Run) -> None:
         return
     epochs, errors = [event.data.epoch for event in held_out], [event.data.mse for event in held_out]
     axes.plot(epochs, errors, color=ERROR, lw=1.4, marker="o", ms=3, label="held-out MSE (EMA)")
+    slower = [(event.data.epoch, event.data.long) for event in held_out if event.data.long is not None]
+    if slower:
+        style = {"color": ERROR, "lw": 1.0, "ls": "--", "alpha": 0.7}
+        axes.plot(*zip(*slower, strict=True), **style, label="held-out MSE (slower EMA)")
     best = run.history.best_held_out
     if best is not None:
-        label = f"lowest: {best.data.mse:.5f}, epoch {best.data.epoch:g}"
-        axes.plot([best.data.epoch], [best.data.mse], "o", ms=9, mfc="none", mec=ERROR, mew=1.4, label=label)
+        error, _ = lowest_error(best.data)
+        label = f"lowest: {error:.5f}, epoch {best.data.epoch:g}"
+        axes.plot([best.data.epoch], [error], "o", ms=9, mfc="none", mec=ERROR, mew=1.4, label=label)
 
 
 def _quieten(axes: Any, title: str) -> None:

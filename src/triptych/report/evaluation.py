@@ -25,9 +25,12 @@ def evaluation(run: Run, model: str, words: Language) -> list[Block]:
     if not rows:
         return [Paragraph(words("no_evaluations"))]
     blocks: list[Block] = []
+    seen: list[Row] = []
     for table in groups(rows):
         if blocks:
-            blocks.append(Paragraph(words("other_measurement")))
+            alike = any(row.measured == table[0].measured for row in seen)
+            blocks.append(Paragraph(words("other_weights" if alike else "other_measurement")))
+        seen += table
         blocks += [_facts(table, words), figures_table(table, words)]
         blocks += _legend(table, words)
         blocks += _by_class(table, words)
@@ -116,7 +119,7 @@ def _description(row: Row, rows: Sequence[Row], across_models: bool, words: Lang
     cells[words("sampler")] = sampler_name(passport.sampler, words)
     if any(other.run.origin.conditional for other in rows):
         cells[words("sampling_cfg")] = numbers.plain(passport.guidance)
-    if not across_models and row.run.mse:
+    if not across_models and row.run.mse(passport.weights):
         cells[words("held_out_mse")] = _mse(row, words)
     optional = {
         words("clip"): lambda p: words("yes") if p.clip else words("no"),
@@ -151,11 +154,12 @@ def _version_keys(rows: Sequence[Row]) -> list[str]:
 
 
 def _mse(row: Row, words: Language) -> str:
-    rank = row.run.mse_rank(row.event.step)
+    rank = row.mse_rank
     if rank is None:
         return NONE
-    mse = numbers.figure(row.run.mse[row.event.step], 5)
-    return words("mse_rank", mse=mse, rank=rank, count=len(row.run.mse))
+    errors = row.run.mse(row.passport.weights)
+    mse = numbers.figure(errors[row.event.step], 5)
+    return words("mse_rank", mse=mse, rank=rank, count=len(errors))
 
 
 def _took(row: Row, words: Language) -> str:

@@ -35,8 +35,11 @@ def _environment(run: Run, words: Language) -> str:
 
 
 def _attempts(run: Run, words: Language) -> Table:
-    several = len({attempt.device for attempt in run.attempts}) > 1
-    columns = ["attempt", "went_on_from", "kept_epochs", "ending", "total_time", "hardware", "remarks"]
+    told = {
+        "hardware": len({attempt.device for attempt in run.attempts}) > 1,
+        "processes": len({attempt.ranks for attempt in run.attempts}) > 1,
+    }
+    columns = ["attempt", "went_on_from", "kept_epochs", "ending", "total_time", *told, "remarks"]
     rows = []
     for attempt in run.attempts:
         start, end = run.epoch(attempt.first_step), run.epoch(attempt.kept_step)
@@ -48,10 +51,11 @@ def _attempts(run: Run, words: Language) -> Table:
             "ending": _ending(run, attempt, words),
             "total_time": words("about", time=time) if attempt.approximate else time,
             "hardware": device(attempt.device, words),
-            "remarks": "; ".join(_remarks(attempt, words)) or "–",
+            "processes": str(attempt.ranks),
+            "remarks": "; ".join(_remarks(run, attempt, words)) or "–",
         }
         rows.append(row)
-    shown = [column for column in columns if several or column != "hardware"]
+    shown = [column for column in columns if told.get(column, True)]
     if all(row["remarks"] == "–" for row in rows):
         shown.remove("remarks")
     titles = tuple(words("time" if column == "total_time" else column) for column in shown)
@@ -61,6 +65,8 @@ def _attempts(run: Run, words: Language) -> Table:
 def _ending(run: Run, attempt: Attempt, words: Language) -> str:
     if attempt.end == "open":
         text = words("open" if attempt is run.attempts[-1] else "killed")
+    elif attempt.end == "stopped" and attempt.reason == "diverged":
+        text = words("diverged")
     elif attempt.end == "stopped":
         text = words("stopped", reason=attempt.reason)
     else:
@@ -69,9 +75,14 @@ def _ending(run: Run, attempt: Attempt, words: Language) -> str:
     return words("lost", ending=text, epochs=numbers.plain(run.epoch(lost))) if lost > 0 else text
 
 
-def _remarks(attempt: Attempt, words: Language) -> list[str]:
+def _remarks(run: Run, attempt: Attempt, words: Language) -> list[str]:
+    """Return what set an attempt off, what it changed, and what it passed over."""
+    remarks = []
+    if attempt.fault:
+        step = attempt.first_step if attempt.fault_step is None else attempt.fault_step
+        remarks.append(words("went_back", epoch=numbers.plain(run.epoch(step)), fault=attempt.fault))
     changed = [words("changed", name=name, old=old, new=new) for name, (old, new) in attempt.changes.items()]
-    return [*changed, *(words("skipped", checkpoint=checkpoint) for checkpoint in attempt.skipped)]
+    return [*remarks, *changed, *(words("skipped", checkpoint=checkpoint) for checkpoint in attempt.skipped)]
 
 
 def next_command(run: Run) -> str:
@@ -96,7 +107,10 @@ def next_command(run: Run) -> str:
     best = ranked(rows, metric)[0][1].passport if metric else rows[-1].passport
     scale = f" --guidance {numbers.plain(best.guidance)}" if conditional else ""
     sampler = shlex.quote(best.sampler.partition(",")[0])
-    return f"triptych sample {folder} --checkpoint {best.checkpoint} --sampler {sampler}{scale} --count 1024"
+    weights = "none" if best.weights == "raw" else best.weights
+    average = "" if weights == "ema" else f" --ema {shlex.quote(weights)}"
+    chosen = f"--checkpoint {best.checkpoint} --sampler {sampler}{scale}{average}"
+    return f"triptych sample {folder} {chosen} --count 1024"
 
 
 def _scale(run: Run) -> str:

@@ -37,10 +37,20 @@ class Row:
 
     @property
     def comparable(self) -> tuple:
-        """What rows of one table share."""
+        """What rows of one table share: how they were measured, and which weights drew the images."""
+        return *self.measured, self.passport.weights
+
+    @property
+    def measured(self) -> tuple:
+        """How the row was measured: by what, against what, of how many images."""
         p = self.passport
         reference = (p.reference_digest, p.reference, p.reference_count, p.held_out_digest)
         return *reference, p.extractor_digest, p.extractor, p.count
+
+    @property
+    def mse_rank(self) -> int | None:
+        """The place of its checkpoint by held-out error, of the same weights; None: unmeasured."""
+        return self.run.mse_rank(self.event.step, self.passport.weights)
 
 
 def rows_of(run: Run, model: str) -> list[Row]:
@@ -109,13 +119,13 @@ def surprise(rows: Sequence[Row]) -> Surprise | None:
     order = ranked(rows, metric)
     for entry in order:
         lowest = entry[1]
-        if lowest.run.mse_rank(lowest.event.step) != 1:
+        if lowest.mse_rank != 1:
             continue
         for other in order:
             row = other[1]
             same = row.how == lowest.how and row.run is lowest.run
             # Of equal held-out errors neither is beaten by the other.
-            higher_error = (row.run.mse_rank(row.event.step) or 0) > 1
+            higher_error = (row.mse_rank or 0) > 1
             if same and higher_error and other[0] < entry[0] and told_apart(other, entry):
                 cases.append((entry[0] - other[0], Surprise(metric, row, lowest)))
     return max(cases, key=lambda case: case[0])[1] if cases else None

@@ -85,16 +85,35 @@ class Run:
         return self.planned_epochs if self.history.finished else self.epoch(self.history.last_step)
 
     @cached_property
-    def mse(self) -> dict[int, float]:
-        """Held-out mean squared error by step, NaN left out."""
+    def _errors(self) -> dict[str, dict[int, float]]:
         events = self.history.of_kind(HeldOut)
-        return {event.step: event.data.mse for event in events if not math.isnan(event.data.mse)}
+        errors = {
+            "ema": {event.step: event.data.mse for event in events},
+            "ema_long": {event.step: event.data.long for event in events if event.data.long is not None},
+        }
+        return {
+            weights: {step: error for step, error in found.items() if not math.isnan(error)}
+            for weights, found in errors.items()
+        }
 
-    def mse_rank(self, step: int) -> int | None:
+    def mse(self, weights: str) -> dict[int, float]:
+        """Return the held-out mean squared error of an average of the weights by step, NaN left out.
+
+        Raw weights are not measured: the error of a checkpoint is then that of its usual average.
+        """
+        return self._errors.get(weights, self._errors["ema"])
+
+    def mse_rank(self, step: int, weights: str) -> int | None:
         """Return the place of the checkpoint at `step` by held-out error, 1 the lowest; None: unmeasured."""
-        if step not in self.mse:
+        errors = self.mse(weights)
+        if step not in errors:
             return None
-        return 1 + sum(other < self.mse[step] for other in self.mse.values())
+        return 1 + sum(other < errors[step] for other in errors.values())
+
+    def lowest(self, weights: str) -> int | None:
+        """Return the step of the lowest held-out error, the earliest of equals; None: none was measured."""
+        errors = self.mse(weights)
+        return min(errors, key=lambda step: errors[step], default=None)
 
     @property
     def seconds_per_epoch(self) -> tuple[float, bool] | None:

@@ -9,7 +9,7 @@ from triptych.report import names, numbers
 from triptych.report.document import Block, Items, Paragraph, Picture, Pictures, Table
 from triptych.report.language import Language
 from triptych.report.run import Run, distinct
-from triptych.report.training import device, sampler_name
+from triptych.report.training import device, sampler_name, weights_name
 
 SIDE_BY_SIDE = {1: 480, 2: 380, 3: 260}
 """Width in pixels of pictures that stand alone, in pairs, and in threes."""
@@ -30,10 +30,16 @@ def checkpoint_name(run: Run, step: int, epoch: float, weights: str, words: Lang
     if run.history.imported:
         return words("as_imported")
     text = words("epoch_n", epoch=numbers.plain(epoch))
-    best = run.history.best_held_out
-    if best is not None and best.step == step and len(run.history.of_kind(HeldOut)) > 1:
+    if run.lowest(weights) == step and len(run.history.of_kind(HeldOut)) > 1:
         text = words("lowest_mse", checkpoint=text)
-    return words("raw_weights", checkpoint=text) if weights == "raw" else text
+    return of_weights(text, weights, words)
+
+
+def of_weights(text: str, weights: str, words: Language) -> str:
+    """Return a text about a checkpoint with the weights that are meant, where not the usual average."""
+    if weights == "ema":
+        return text
+    return words("of_weights", text=text, weights=weights_name(weights, words))
 
 
 def sampling_facts(run: Run, words: Language) -> list[Block]:
@@ -137,7 +143,8 @@ def settings_caption(run: Run, sampled: Sampled, words: Language) -> str:
 def _caption(run: Run, event: Event[Sampled], words: Language) -> str:
     """Return what tells a picture from others: how it was drawn, and of which checkpoint of several."""
     caption = settings_caption(run, event.data, words)
-    if len({other.step for other in samples(run)}) > 1:
+    if len({(other.step, other.data.weights) for other in samples(run)}) > 1:
         name = words("epoch_n", epoch=numbers.plain(event.data.epoch))
+        name = of_weights(name, event.data.weights, words)
         caption = words("row_name", checkpoint=name, sampler=caption)
     return caption

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from triptych.record.events import Device, Resumed, Times
-from triptych.record.history import Attempt
+from triptych.record.events import Device, HeldOut, Progress, Resumed, Times
+from triptych.record.history import Attempt, lowest_error
 from triptych.report import names, numbers
 from triptych.report.document import Table
 from triptych.report.language import Language
@@ -33,6 +33,12 @@ def sampler_name(sampler: str, words: Language) -> str:
     if not steps:
         return method
     return words("method_one_step" if steps == "1" else "method_steps", method=method, steps=steps)
+
+
+def weights_name(weights: str, words: Language) -> str:
+    """Return what readers call weights; an unknown kind is called by its own name."""
+    known = {"ema": "usual_average", "ema_long": "slower_average", "raw": "raw_weights"}
+    return words(known[weights]) if weights in known else weights
 
 
 def epochs(run: Run, words: Language) -> str:
@@ -217,11 +223,14 @@ def training_table(run: Run, words: Language) -> Table:
             words("training_cfg_value", scale=scale) if run.origin.conditional else None,
         ),
         (words("hardware"), devices(run, words)),
+        (words("processes"), _processes(run, words)),
         (words("batch_workers"), f"{run.training('batch_size', '?')} / {run.training('workers', 0)}"),
         (words("precision"), _precision(run)),
         (words("learning_rate"), numbers.scientific(float(run.training("learning_rate", 0.0)))),
         (words("schedule"), schedule(run, words)),
         (words("diffusion"), _diffusion(run)),
+        (words("left_out"), _left_out(run, words)),
+        (words("lowest_error"), _lowest_error(run, words)),
         (words("checkpoint_cadence"), _every(run.training("checkpoint_every", "?"), words)),
         (words("preview_cadence"), _previews(run, words)),
         (words("epoch_time"), _time(*run.seconds_per_epoch, words) if run.seconds_per_epoch else None),
@@ -242,6 +251,34 @@ def _precision(run: Run) -> str:
     """Return what the network computed in, with what later attempts computed in otherwise."""
     resumes = [event.data.precision for event in run.history.events if isinstance(event.data, Resumed)]
     return " → ".join(distinct([run.history.started.precision, *resumes]))
+
+
+def _processes(run: Run, words: Language) -> str | None:
+    """Return how many processes trained, in the order of attempts; None where there never was but one."""
+    ranks = distinct(str(attempt.ranks) for attempt in run.attempts)
+    return None if ranks == ["1"] else words("then").join(ranks)
+
+
+def _left_out(run: Run, words: Language) -> str | None:
+    """Return how many of the steps that hold were left out because they were unsound; None: none were."""
+    progress = [event.data for event in run.history.of_kind(Progress)]
+    counts = {name: sum(getattr(part, name) for part in progress) for name in ("not_finite", "spikes")}
+    shown = {name: numbers.count(count) for name, count in counts.items()}
+    return words("left_out_value", **shown) if any(counts.values()) else None
+
+
+def _lowest_error(run: Run, words: Language) -> str | None:
+    """Return the lowest held-out error, and which average had it; None where there is only one average."""
+    best = run.history.best_held_out
+    if best is None or all(event.data.long is None for event in run.history.of_kind(HeldOut)):
+        return None
+    error, weights = lowest_error(best.data)
+    return words(
+        "lowest_error_value",
+        mse=numbers.figure(error, 5),
+        checkpoint=words("epoch_n", epoch=numbers.plain(best.data.epoch)),
+        weights=weights_name(weights, words),
+    )
 
 
 def _preview_time(run: Run, words: Language) -> tuple[str, str | None]:
