@@ -215,3 +215,28 @@ def test_a_device_that_runs_out_of_memory_is_told_in_one_line(tmp_path, monkeypa
     assert [line.partition(";")[0] for line in lines(capsys)] == [
         "triptych: out of memory on the device: CUDA out of memory"
     ]
+
+
+def test_a_signal_while_the_last_step_is_saved_stops_before_the_next_recipe(tmp_path, monkeypatch):
+    """SIGTERM in the last save of the first of two recipes: nothing else begins."""
+    import signal
+
+    from training.tiny import SIZES, TINY
+
+    from triptych.recipe_files import find_recipe
+    from triptych.training.loop import Training
+
+    honest = Training._save
+
+    def save(self):
+        honest(self)
+        if self.state.step == self.clock.total_steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "_save", save)
+    recipes = [tmp_path / f"{name}.yaml" for name in ("first", "second")]
+    for recipe in recipes:
+        recipe.write_text(find_recipe("digits-unet")[1])
+    own = ["--runs", str(tmp_path / "runs"), "--quiet", "--training.max-steps", "2"]
+    assert main(["train", *map(str, recipes), *own, *SIZES["unet"], *TINY]) == 75
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first"}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.backbones.backbone import Backbone
+from triptych.devices import send
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.diffusion.predictions import Prediction
 from triptych.diffusion.schedules import NoiseSchedule
@@ -43,7 +44,7 @@ class Denoiser(nn.Module):
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
         """Return the network's raw output [B, C, H, W] at times t of the own schedule, float64 [B]."""
-        label = self.schedule.label(t).to(x.device)
+        label = send(self.schedule.label(t), x.device)
         if self.precision == "float32":
             return self.backbone(x, label, class_label, guidance)
         with torch.autocast(x.device.type, dtype=DTYPES[self.precision]):

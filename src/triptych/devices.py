@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from triptych.errors import UserError
 
@@ -61,6 +62,11 @@ def device_count(device: torch.device) -> int:
 def precise_dtype(device: torch.device) -> torch.dtype:
     """Return the most precise kind of number that the device has: MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor of the host on `device`, without waiting for what that is still doing."""
+    return tensor.to(device, dtype, non_blocking=device.type == "cuda")
 
 
 def synchronize(device: torch.device) -> None:

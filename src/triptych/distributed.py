@@ -95,12 +95,29 @@ class Ranks:
             raise UserError(*refusal)
         return cast(T, found)
 
+    def together(self, action: Callable[[], T]) -> T:
+        """Let every rank do `action`, which must not speak with the others, and return what came of it here.
+
+        Raises:
+            UserError: the action did, on any rank; then on every other too, so that the first can tell it.
+        """
+        if not self.many:
+            return action()
+        found, refusal = None, None
+        try:
+            found = action()
+        except UserError as error:
+            refusal = error.asked, error.found, error.remedy
+        refusals: list[tuple[str, str, str] | None] = [None] * self.size
+        dist.all_gather_object(refusals, refusal)
+        for told in refusals:
+            if told is not None:
+                raise UserError(*told)
+        return cast(T, found)
+
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Let the first rank of each machine go through this context before its others do.
-
-        What it raises, the others come to raise themselves.
-        """
+        """Let the first rank of each machine go through this context before its others do."""
         if self.many and self.local_rank:
             dist.barrier()
         try:
@@ -147,7 +164,8 @@ def joined() -> Iterator[Ranks]:
     except RuntimeError as error:
         if not _is_lost(error):
             raise
-        raise LostRank(f"rank {rank} of {size} lost touch with another") from error
+        reason = " ".join(str(error).split())[:200]
+        raise LostRank(f"rank {rank} of {size} lost touch with another ({reason})") from error
     finally:
         dist.destroy_process_group()
 

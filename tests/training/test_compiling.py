@@ -1,10 +1,16 @@
 """torch.compile by option: used where it works, left out aloud where it does not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from backbones.small import SMALL
 from training.tiny import checkpoint, train
 
+from triptych.backbones.dropout import DropoutKey, key_dropout
+from triptych.denoiser import Denoiser
+from triptych.diffusion.predictions import PREDICTIONS
+from triptych.diffusion.schedules import SCHEDULES
 from triptych.training.compiling import compile_network
 
 
@@ -17,11 +23,16 @@ def without_a_compiler(call, *args, **kwargs):
     return compiled
 
 
+def model(config, classes):
+    return Denoiser(config.build(1, 8, classes), SCHEDULES["cosine"](), PREDICTIONS["v"])
+
+
 @pytest.mark.parametrize("kind", SMALL)
 def test_what_cannot_be_compiled_stays_as_it_is(kind, monkeypatch):
     monkeypatch.setattr(torch, "compile", without_a_compiler)
-    network = SMALL[kind].build(1, 8, 3).train()
-    told = compile_network(network)
+    denoiser = model(SMALL[kind], 3).train()
+    network = denoiser.backbone
+    told = compile_network(denoiser)
     assert "torch.compile failed, and training goes on without it" in told
     assert "No working C++ compiler" in told
     assert "\n" not in told
@@ -38,9 +49,10 @@ def test_what_can_be_compiled_is_called_compiled(classes, monkeypatch):
         return lambda *inputs: calls.append(inputs) or call(*inputs)
 
     monkeypatch.setattr(torch, "compile", compiling)
-    network = SMALL["dit"].build(1, 8, classes)
+    denoiser = model(SMALL["dit"], classes)
+    network = denoiser.backbone
     names = list(network.state_dict())
-    assert compile_network(network) == "the network is compiled"
+    assert compile_network(denoiser) == "the network is compiled"
     assert len(calls) == 1
     assert list(network.state_dict()) == names
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -55,3 +67,26 @@ def test_a_run_without_a_compiler_is_the_run_that_asked_for_none(tmp_path, monke
     for part, tensors in plain.tensors.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, asked.tensors[part][name])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own
+def test_a_network_with_dropout_is_compiled_once_and_not_at_every_step(monkeypatch):
+    """By a compiler that only counts the graphs that it is given, and runs them as they are."""
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, *a, **k: real(call, backend=counting))
+    denoiser = model(replace(SMALL["unet"], dropout=0.3), 3)
+    assert compile_network(denoiser) == "the network is compiled"
+    network, counts, outputs = denoiser.backbone.train(), [], []
+    x, index = torch.randn(2, 1, 8, 8), torch.arange(2)
+    for step in range(12):
+        key_dropout(network, DropoutKey(0, 0, step, index))
+        outputs.append(denoiser.output(x, torch.full((2,), 0.3, dtype=torch.float64), index))
+        counts.append(len(graphs))
+    assert counts[-1] == counts[1], counts
+    assert graphs

@@ -185,10 +185,10 @@ def test_ten_in_a_row_lead_back_to_the_checkpoint_with_other_draws(tmp_path, mon
 
 def test_a_fault_that_comes_back_ends_training_with_its_reason(tmp_path, monkeypatch, capsys):
     inject(monkeypatch, TEN, salted=True)
-    assert train(tmp_path) == 2
+    assert train(tmp_path, "--training.patience", "4") == 2
     told = capsys.readouterr().err
-    assert "10 steps in a row" in told
-    assert "again after it went back to epoch-00004" in told
+    assert "5 steps in a row" in told
+    assert "again after it went back to epoch-00002" in told
     assert told.count("\n") == 1
     assert checkpoint(tmp_path, "epoch-00002").state["salt"] == 0
 
@@ -241,3 +241,72 @@ def test_a_spike_is_left_out(tmp_path, monkeypatch):
     assert train(tmp_path, "--training.batch-size", "150", "--training.keep-full", "2") == 0
     assert sum(p.spikes for p in events(tmp_path, Progress)) == 1
     assert max(p.gradient_norm for p in events(tmp_path, Progress)) < 1e3
+
+
+def test_a_rollback_is_not_forgotten_at_a_kill(tmp_path, monkeypatch):
+    """Killed after the rollback, before the next save: the run goes on with the other draws, bit by bit."""
+    from triptych.training.loop import Training
+
+    inject(monkeypatch, TEN)
+    assert train(tmp_path / "whole") == 0
+    honest = Training.step
+
+    class Killed(BaseException):
+        """Stands for a death that nothing in the program catches."""
+
+    def step(self):
+        if self.state.salt == 1 and self.state.step == 14:
+            raise Killed
+        honest(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "step", step)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed")
+    assert train(tmp_path / "killed") == 0
+    whole, killed = (checkpoint(tmp_path / name, "epoch-00006") for name in ("whole", "killed"))
+    assert killed.state["salt"] == whole.state["salt"] == 1
+    for part, tensors in whole.tensors.items():
+        assert all(torch.equal(tensor, killed.tensors[part][name]) for name, tensor in tensors.items())
+
+
+def test_a_fault_that_a_kill_interrupted_does_not_begin_anew(tmp_path, monkeypatch, capsys):
+    """Where training went back once and was killed, the same fault ends it: it is not tried for ever."""
+    from triptych.training.loop import Training
+
+    inject(monkeypatch, TEN, salted=True)
+    honest = Training.step
+
+    def step(self):
+        if self.state.salt == 1 and self.state.step == 8:
+            raise KeyboardInterrupt
+        honest(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "step", step)
+        assert train(tmp_path, "--training.patience", "4") == 130
+    assert train(tmp_path, "--training.patience", "4") == 2
+    assert "again after it went back to epoch-00002" in capsys.readouterr().err
+
+
+def test_a_held_out_error_that_is_not_finite_is_a_fault(tmp_path, monkeypatch, capsys):
+    from triptych.training import loop
+
+    honest = loop.held_out_error
+    monkeypatch.setattr(loop, "held_out_error", lambda *a: honest(*a)._replace(mse=NAN))
+    assert train(tmp_path) == 2
+    assert "the held-out error is not finite" in capsys.readouterr().err
+
+
+def test_patience_that_was_shortened_judges_only_what_comes(tmp_path, monkeypatch):
+    inject(monkeypatch, {2, 3, 4, 5})
+    assert train(tmp_path, "--training.max-steps", "6") == 0
+    monkeypatch.undo()
+    assert train(tmp_path, "--training.patience", "3") == 0
+
+
+def test_no_decision_asks_the_host():
+    """On the meta device nothing can be read: whatever would ask for a number fails there."""
+    guard = Guard("meta", 20.0)
+    masked = guard.judge(torch.ones((), device="meta"), torch.ones((), device="meta"), half=True)
+    assert masked.device.type == "meta"

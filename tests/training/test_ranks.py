@@ -120,7 +120,7 @@ def test_gradients_that_are_added_up_are_those_of_the_whole_batch(alone, microba
 
 
 def test_two_ranks_add_up_their_gradients_in_pieces(alone, tmp_path):
-    for other in together(tmp_path, 2, "float64", 5, microbatch=2):
+    for other in together(tmp_path, 2, "float64", 5, microbatch=3):
         torch.testing.assert_close(other["losses"], alone[torch.float64]["losses"][:5], rtol=1e-10, atol=0)
 
 
@@ -227,6 +227,41 @@ def test_what_the_user_did_wrong_is_told_once(tmp_path):
     assert code != 0
     assert said.count("training.batch-size 1 on 2 processes: some would have no image") == 1
     assert not (tmp_path / "tiny").exists()
+    assert "deprecated" not in said
+
+
+FAULTY = """
+import os, sys
+from triptych.cli import main
+from triptych.commands import ready
+from triptych.errors import UserError
+
+honest = ready.check_memory
+
+def check(*args):
+    if os.environ["RANK"] == "1":
+        raise UserError("train tiny", "no memory on the second machine", "take another")
+    honest(*args)
+
+ready.check_memory = check
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program, but for a fault that only one rank finds."""
+
+
+def test_what_another_rank_finds_is_told_by_the_first(tmp_path):
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY)
+    code, said = finished(torchrun(2, script, *command(tmp_path)[2:]))
+    assert code != 0
+    assert said.count("triptych: train tiny: no memory on the second machine; take another") == 1
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_one_device_is_not_shared_by_its_number(tmp_path):
+    code, said = finished(torchrun(2, *command(tmp_path, "--device", "cuda:0")))
+    assert code != 0
+    assert said.count("--device cuda:0 on 2 processes: all of them would take the same one") == 1
 
 
 def test_a_batch_size_per_rank_is_multiplied(tmp_path):

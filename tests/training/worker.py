@@ -1,4 +1,4 @@
-"""One of several processes that train together: run by the tests as `python worker.py WHAT OUT ...`."""
+"""One of several processes that train together: `python worker.py OUT DTYPE STEPS MICROBATCH`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from triptych.denoiser import Denoiser
 from triptych.diffusion.objectives import OBJECTIVES
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
-from triptych.distributed import ALONE, Ranks, joined
+from triptych.distributed import Ranks, joined
 from triptych.training.clock import Clock
 from triptych.training.config import TrainingConfig
 from triptych.training.held_out import held_out_error
@@ -93,5 +93,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-else:
-    assert ALONE.size == 1

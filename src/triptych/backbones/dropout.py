@@ -38,10 +38,14 @@ class Dropout(nn.Module):
             return x
         if self.key is None:
             raise RuntimeError("dropout in training mode needs `key_dropout` before the forward pass")
+        return x * self.mask(x.shape[1:]) / (1 - self.probability)
+
+    def mask(self, shape: tuple[int, ...]) -> Tensor:
+        """Return which values of each image are kept, bool [B, *shape]."""
+        assert self.key is not None
         key = self.key
         stream = stream_key(Stream.DROPOUT, part=self.layer, salt=key.salt)
-        keep = bernoulli(1 - self.probability, key.seed, stream, key.step, key.index, x.shape[1:])
-        return x * keep / (1 - self.probability)
+        return bernoulli(1 - self.probability, key.seed, stream, key.step, key.index, shape)
 
     def extra_repr(self) -> str:
         """Return what `print` shows of the layer."""

@@ -33,15 +33,23 @@ class Forecast:
         self.training = training
         self.price = price
         self._first = training.state.step + SKIPPED
-        self._since = 0.0
+        self._since: float | None = None
+        self._stopwatch = training.stopwatch
+        self._told = False
 
     def on_step(self, step: int) -> str | None:
         """Return what to tell after `step` steps, once; otherwise None."""
+        if self._told:
+            return None
+        if self.training.stopwatch is not self._stopwatch:  # training went back to a checkpoint
+            self._stopwatch, self._since = self.training.stopwatch, None
+            self._first = step + SKIPPED
         if step == self._first:
             synchronize(self.training.device)
             self._since = self.training.stopwatch.training
-        if step != self._first + MEASURED:
+        if self._since is None or step != self._first + MEASURED:
             return None
+        self._told = True
         synchronize(self.training.device)
         each = (self.training.stopwatch.training - self._since) / MEASURED
         seconds = each * (self.training.clock.total_steps - step)

@@ -20,8 +20,9 @@ from triptych.checkpoints.manifest import FILE_NAME as MANIFEST
 from triptych.checkpoints.manifest import Manifest
 from triptych.checkpoints.read import read
 from triptych.checkpoints.write import write
+from triptych.commands.ready import Ready
 from triptych.commands.training_console import TrainingConsole
-from triptych.commands.training_session import Ready, open_training
+from triptych.commands.training_session import open_training
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.devices import select_device
 from triptych.errors import UserError
@@ -33,7 +34,6 @@ from triptych.runs import CONFIG, Run
 from triptych.training.clock import Clock
 from triptych.training.loop import Training
 from triptych.training.state import TrainState
-from triptych.training.stop import StopRequest
 from triptych.work import Watch, unwatched
 
 STEPS = 2
@@ -134,7 +134,7 @@ def _prove(
 
     training = _resumed(first, ready)
     _copy_run(folder, second)
-    _check_return(second, checkpoint, training.state, saved)
+    _check_return(second, checkpoint, training, saved)
     apart = 0.0
     if at_hand:
         once = _two_steps_on(training)
@@ -228,11 +228,14 @@ def _resumed(folder: Path, ready: Ready) -> Training:
     return training
 
 
-def _check_return(folder: Path, checkpoint: str, state: TrainState, saved: Contents) -> None:
+def _check_return(folder: Path, checkpoint: str, training: Training, saved: Contents) -> None:
     """Save a state that was just restored into another copy, and compare what can be read there."""
+    state = training.state
     contents = state.contents(checkpoint, saved.state["epoch"])
     back = read(write(folder / FOLDER, checkpoint, contents))
     ignored = {"attempt"}  # a resume is one more
+    if training.faults > saved.state["salt"]:  # the record knows of a rollback to this checkpoint
+        ignored.add("salt")
     if not state.scaler.is_enabled():  # fp16's, and this device computes in another precision
         ignored.add("scaler")
     if found := difference(contents, back) or difference(saved, back, ignored, grown=True):
@@ -241,11 +244,10 @@ def _check_return(folder: Path, checkpoint: str, state: TrainState, saved: Conte
         )
 
 
-class _Enough(StopRequest):
+class _Enough:
     """Asks training to stop when some more steps are taken."""
 
     def __init__(self, state: TrainState, steps: int):
-        super().__init__()
         self.state, self.last = state, state.step + steps
 
     @property

@@ -72,6 +72,7 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.commands.training_session import train_run  # loads torch
     from triptych.distributed import joined
     from triptych.experiment import load_experiment
+    from triptych.training.stop import AgreedStop, StopRequest
 
     # All recipes are read before the first one trains: a mistake in the last must not cost a night.
     experiments = [load_experiment(recipe, overrides, options.name) for recipe in options.recipes]
@@ -80,11 +81,15 @@ def run(tokens: Sequence[str]) -> int:
         found = f"two runs would be called {', '.join(sorted(twice))}"
         raise UserError("triptych train", found, "set another `name` in one of the recipes")
     outcomes = []
-    with joined() as ranks:
+    with joined() as ranks, StopRequest(deadline) as asked:
+        stop = AgreedStop(asked, ranks)
         console = {"quiet": options.quiet or not ranks.first, "price": options.price_per_hour}
         for experiment in experiments:
+            if outcomes and (reason := stop.now()):  # asked while the one before saved its last step
+                outcomes.append({"run": str(options.runs / experiment.name), "stopped": reason})
+                break
             said = TrainingConsole(experiment.name, **console)
-            outcomes.append(train_run(experiment, options.runs, said, deadline=deadline, ranks=ranks))
+            outcomes.append(train_run(experiment, options.runs, said, stop, ranks))
             if outcomes[-1]["stopped"]:
                 break
     if options.json and ranks.first:

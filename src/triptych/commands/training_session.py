@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import yaml
 
 from triptych.backbones.costs import costs
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.lock import lock
-from triptych.commands.memory import check_memory
+from triptych.commands.ready import Ready, for_ranks, trial
 from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.training_console import TrainingConsole
 from triptych.commands.work_console import WorkConsole
-from triptych.data.dataset import Dataset
-from triptych.denoiser import Denoiser
-from triptych.devices import select_device
 from triptych.diffusion.objectives import OBJECTIVES
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
-from triptych.precision import select_precision
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import DataSummary, Resumed, Saved, Started
 from triptych.record.history import History
@@ -34,59 +28,17 @@ from triptych.training.clock import Clock
 from triptych.training.compiling import compile_network
 from triptych.training.disk import check_disk, disk_need
 from triptych.training.loop import Training, folder_size
-from triptych.training.previews import preview_request
 from triptych.training.resume import restore_newest
 from triptych.training.state import TrainState
-from triptych.training.stop import AgreedStop, StopRequest
+from triptych.training.stop import AgreedStop
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
-from triptych.work import Watch, unwatched
-
-
-@dataclass(frozen=True)
-class Ready:
-    """An experiment whose device, data and model were found in order before any folder is touched."""
-
-    experiment: ExperimentConfig
-    device: torch.device
-    dataset: Dataset
-    denoiser: Denoiser
-
-    @classmethod
-    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched, ranks: Ranks = ALONE) -> Ready:
-        """Prepare an experiment on this rank, `watch`ing its images decoded.
-
-        Raises:
-            UserError: it cannot be trained as it stands.
-        """
-        device = select_device(experiment.device)
-        remedy = "leave it at auto, or add --force-precision True"
-        precision = select_precision(
-            experiment.precision, device, force=experiment.force_precision, remedy=remedy
-        )
-        with ranks.in_turn():  # what the first one decodes, the others find in the cache
-            dataset = experiment.data.load(watch)
-        if experiment.conditional and len(dataset.class_names) < 2:
-            raise UserError(
-                f"train {experiment.name}, which is conditional, on {dataset.name}",
-                "it has one class",
-                "give each class a folder of its own, or set --conditional False",
-            )
-        check_memory(experiment, dataset, device, experiment.training.averages)
-        denoiser = experiment.build_for(dataset)
-        denoiser.precision = precision
-        preview_request(experiment.training, experiment.seed, experiment.conditional).check(
-            denoiser.backbone.classes
-        )
-        dataset = replace(dataset, train=dataset.train.to(device))
-        return cls(experiment, device, dataset, denoiser.to(device))
 
 
 def train_run(
     experiment: ExperimentConfig,
     runs: Path,
     console: TrainingConsole,
-    *,
-    deadline: float | None = None,
+    stop: AgreedStop,
     ranks: Ranks = ALONE,
 ) -> dict:
     """Train one experiment to its end or to a stop; return what happened, as plain values.
@@ -95,7 +47,7 @@ def train_run(
         experiment: what to train.
         runs: the folder in which its run's folder lies or is made.
         console: what is shown of it.
-        deadline: stop, after saving, when `time.monotonic` has come so far.
+        stop: what it is asked to stop by, after saving.
         ranks: the processes that train it, each of which calls this.
 
     Raises:
@@ -104,10 +56,13 @@ def train_run(
     folder = runs / experiment.name
     experiment = for_ranks(experiment, ranks)
     ranks.lead(lambda: refuse_imported(folder))
-    ready = Ready.of(experiment, WorkConsole(console.say, quiet=console.quiet), ranks)
+    watch = WorkConsole(console.say, quiet=console.quiet)
+    with ranks.in_turn():  # what the first one decodes, the others find in the cache
+        ready = trial(lambda: Ready.of(experiment, watch))
+    ready = ranks.together(ready)
     clock = Clock(experiment.training, len(ready.dataset.train))
     disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
-    with ExitStack() as held, StopRequest(deadline) as own:
+    with ExitStack() as held:
         ranks.lead(lambda: held.enter_context(lock(folder)))
         training = open_training(folder, ready, console, ranks)
         stopped = None
@@ -119,31 +74,11 @@ def train_run(
             for line in ready.denoiser.backbone.implementations(ready.device):
                 console.say(line)
             if experiment.training.compile:
-                console.say(compile_network(ready.denoiser.backbone))
-            stop = AgreedStop(own, ranks)
+                console.say(compile_network(ready.denoiser))
             with console.bar(training):
                 stopped = training.run(stop)
-            stop.close()
             console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
-
-
-def for_ranks(experiment: ExperimentConfig, ranks: Ranks) -> ExperimentConfig:
-    """Return the experiment with its batch as a whole, which every rank gets a part of.
-
-    Raises:
-        UserError: there are more ranks than images in a batch.
-    """
-    training = experiment.training
-    if (each := training.batch_size_per_rank) is not None:
-        training = replace(training, batch_size=each * ranks.size, batch_size_per_rank=None)
-    if training.batch_size < ranks.size:
-        raise UserError(
-            f"training.batch-size {training.batch_size} on {ranks.size} processes",
-            "some would have no image",
-            "start fewer of them, or choose a larger batch",
-        )
-    return replace(experiment, training=training)
 
 
 def refuse_imported(folder: Path) -> None:
@@ -189,7 +124,7 @@ def open_training(
     record = Record(folder / FILE_NAME)
     history = ranks.lead(record.history)
     if history.events:
-        refuse_other_images(ready.dataset, history.started.data, f"train {folder}")
+        ranks.together(lambda: refuse_other_images(ready.dataset, history.started.data, f"train {folder}"))
     point = ranks.lead(lambda: restore_newest(folder, state, recorded(history)))
     state.spread(ranks)
     state.attempt = history.attempt + 1
@@ -204,6 +139,8 @@ def open_training(
         flip=experiment.data.flip,
         record=record,
         ranks=ranks,
+        faults=history.faults,
+        returned_to=history.returned_to,
         on_step=console.on_step,
     )
     if history.events and history.finished and state.step >= training.clock.total_steps:

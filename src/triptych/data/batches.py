@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from triptych.data.dataset import ImageSet
+from triptych.devices import send
 from triptych.images import to_network
 from triptych.random import Stream, bernoulli, permutation, stream_key
 
@@ -25,11 +26,13 @@ class Batch:
         x0: float32 [B, C, H, W] in [-1, 1].
         labels: int64 [B].
         index: int64 [B], the place of each image in the global batch: what its draws are keyed by.
+        places: the same on the host.
     """
 
     x0: Tensor
     labels: Tensor
     index: Tensor
+    places: range
 
 
 @dataclass
@@ -62,13 +65,13 @@ class Batches:
         """Return the batch of optimiser step `step`, counted from 0, or only those `places` of it."""
         device = self.images.images.device
         places = range(self.batch_size) if places is None else places
-        chosen = self.positions(step)[places.start : places.stop].to(device)
+        chosen = send(self.positions(step)[places.start : places.stop], device)
         index = torch.arange(places.start, places.stop, device=device)
         pixels = self.images.images[chosen]
         if self.flip:
             mirrored = bernoulli(0.5, self.seed, stream_key(Stream.FLIP, salt=salt), step, index)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-        return Batch(to_network(pixels), self.images.labels[chosen], index)
+        return Batch(to_network(pixels), self.images.labels[chosen], index, places)
 
     def _order(self, epoch: int) -> Tensor:
         """Return the random order of one epoch, kept while batches may still need it."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from triptych.devices import send
+
 
 class NoiseLevel(NamedTuple):
     """The coefficients of x_t = alpha x_0 + sigma eps.
@@ -36,7 +38,7 @@ DATA = NoiseLevel(torch.ones((), dtype=torch.float64), torch.zeros((), dtype=tor
 def along(coefficient: Tensor, x: Tensor) -> Tensor:
     """Shape a coefficient, [] or [B], to multiply images x [B, ...], in their precision and device."""
     shaped = coefficient.reshape(-1, *[1] * (x.ndim - 1)) if coefficient.ndim else coefficient
-    return shaped.to(device=x.device, dtype=x.dtype)
+    return send(shaped, x.device, x.dtype)
 
 
 def add_noise(x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:

@@ -166,6 +166,10 @@ class Times:
     total: float
 
 
+DIVERGED = "diverged"
+"""The reason of a stop where training went astray."""
+
+
 @dataclass(frozen=True)
 class Stopped:
     """An attempt ended before the last step, after saving, for `reason` (`SIGTERM`, `max-minutes`, ...)."""

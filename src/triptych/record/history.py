@@ -16,6 +16,7 @@ from typing import Literal
 
 from triptych.errors import UserError
 from triptych.record.events import (
+    DIVERGED,
     Device,
     Evaluated,
     Event,
@@ -26,6 +27,7 @@ from triptych.record.events import (
     Progress,
     Resumed,
     Sampled,
+    Saved,
     Started,
     Stopped,
     Times,
@@ -122,6 +124,23 @@ class History:
     def imported(self) -> Imported | None:
         """The import of a model that was trained elsewhere; None for a run that was trained here."""
         return self.origin if isinstance(self.origin, Imported) else None
+
+    @property
+    def faults(self) -> int:
+        """How often training went astray, whether those steps still hold or not."""
+        stops = [event.data for event in self.events if isinstance(event.data, Stopped)]
+        return sum(stopped.reason == DIVERGED for stopped in stops)
+
+    @property
+    def returned_to(self) -> str | None:
+        """The checkpoint that training went back to by itself, if nothing was saved since."""
+        place = None
+        for event in self.events:
+            if isinstance(event.data, Resumed) and event.data.fault:
+                place = event.data.checkpoint
+            elif isinstance(event.data, Saved) and event.data.took is not None:  # None: noted afterwards
+                place = None
+        return place
 
     @property
     def attempt(self) -> int:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import torch
 
-from triptych.backbones.backbone import Backbone
+from triptych.backbones.dropout import Dropout, DropoutKey, key_dropout
+from triptych.denoiser import Denoiser
 
 TRIAL_IMAGES = 2
 
 
-def compile_network(network: Backbone) -> str:
+def compile_network(denoiser: Denoiser) -> str:
     """Let torch compile the network in place, and return what to tell of it.
 
-    It is tried forward and backward first: where that fails, as without a C++ compiler, the network
-    stays as it is. Weights, and the names of its parameters, are untouched either way.
+    It is tried forward and backward first, in training mode and in its precision: where that fails, as
+    without a C++ compiler, the network stays as it is. Weights, and the names of its parameters, are
+    untouched either way.
     """
+    network = denoiser.backbone
+    for layer in network.modules():
+        if isinstance(layer, Dropout):
+            # Its masks depend on the step, a number that compiled code would be made anew for each time.
+            layer.mask = torch.compiler.disable(layer.mask)
     network.compile()
     try:
-        _try(network)
+        _try(denoiser)
     except Exception as error:
         network._compiled_call_impl = None
         reason = " ".join(str(error).split())[:160] or type(error).__name__
@@ -27,17 +34,17 @@ def compile_network(network: Backbone) -> str:
     return "the network is compiled"
 
 
-def _try(network: Backbone) -> None:
+def _try(denoiser: Denoiser) -> None:
     """Go through the network and back once."""
+    network = denoiser.backbone
     device = next(network.parameters()).device
-    shape = (TRIAL_IMAGES, network.channels, network.image_size, network.image_size)
-    labels = None
-    if network.classes:
-        labels = torch.zeros(TRIAL_IMAGES, dtype=torch.int64, device=device)
+    index = torch.arange(TRIAL_IMAGES, device=device)
+    key_dropout(network, DropoutKey(0, 0, 0, index))
+    x = torch.zeros(TRIAL_IMAGES, network.channels, network.image_size, network.image_size, device=device)
     was_training = network.training
-    network.eval()  # dropout has no key yet
+    network.train()
     try:
-        x, noise = torch.zeros(shape, device=device), torch.zeros(TRIAL_IMAGES, device=device)
-        network(x, noise, labels).square().mean().backward()
+        t = torch.full((TRIAL_IMAGES,), 0.5, dtype=torch.float64)
+        denoiser.output(x, t, index * 0 if network.classes else None).square().mean().backward()
     finally:
         network.train(was_training)

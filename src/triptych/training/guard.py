@@ -30,7 +30,7 @@ class Masked(NamedTuple):
     overflows: int
     """Of fp16, which looks for the scale of its loss that way: normal, and no sign of trouble."""
     longest: int
-    """Most unsound steps in a row, in which overflows do not count."""
+    """Most unsound steps in a row, of rows that grew since; overflows do not count."""
     longest_overflow: int
     """Most overflows in a row."""
 
@@ -77,8 +77,8 @@ class Guard:
         longer, kept = torch.stack([lost | spike, overflow]), torch.stack([overflow, never])
         self.streaks = torch.where(longer, self.streaks + 1, torch.where(kept, self.streaks, 0))
         self.longest = torch.maximum(self.longest, self.streaks)
-        place = self.accepted.remainder(WINDOW)
-        self.norms[place] = torch.where(masked, self.norms[place], norm)
+        place = self.accepted.remainder(WINDOW)[None]  # as a tensor of indices, which asks no host
+        self.norms.index_copy_(0, place, torch.where(masked, self.norms.index_select(0, place), norm))
         self.accepted += ~masked
         return masked
 
@@ -86,8 +86,13 @@ class Guard:
         """Bring what was masked since the last call to the host, which waits for the device."""
         found = Masked(*self.counts.tolist(), *self.longest.tolist())
         self.counts.zero_()
-        self.longest.copy_(self.streaks)
+        self.longest.zero_()
         return found
+
+    def forget_rows(self) -> None:
+        """Begin to count rows of unsound steps anew, as after a rollback."""
+        self.streaks.zero_()
+        self.longest.zero_()
 
     def state(self) -> dict[str, Any]:
         """Return it as plain values, for a checkpoint; the counters were read and lie elsewhere."""
@@ -100,9 +105,10 @@ class Guard:
 
     def restore(self, state: dict[str, Any] | None) -> None:
         """Take over what `state` returned; None, of checkpoints older than the guard: start anew."""
-        vars(self).update(vars(Guard(self.norms.device, self.spike)))
+        self.norms.fill_(torch.nan)
+        for counter in (self.accepted, self.streaks, self.longest, self.counts):
+            counter.zero_()
         if state is not None:
             self.norms[: len(state["norms"])] = torch.tensor(state["norms"], device=self.norms.device)
             self.accepted.fill_(state["accepted"])
             self.streaks.copy_(torch.tensor(state["streaks"]))
-            self.longest.copy_(self.streaks)

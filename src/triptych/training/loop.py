@@ -23,6 +23,7 @@ from triptych.errors import UserError
 from triptych.evaluation.selection import best_checkpoints
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import (
+    DIVERGED,
     Evaluated,
     Event,
     Finished,
@@ -64,6 +65,8 @@ class Training:
         flip: whether images are mirrored at random.
         record: where events go.
         ranks: the processes that train it; the first one alone writes.
+        faults: how often training went astray before, as the record tells.
+        returned_to: the checkpoint that it went back to, if nothing was saved since.
         listeners: who else hears of every event.
         on_step: called after every step with the steps taken, for a progress bar.
     """
@@ -78,6 +81,8 @@ class Training:
     flip: bool
     record: Record
     ranks: Ranks = ALONE
+    faults: int = 0
+    returned_to: str | None = None
     listeners: list[Listener] = field(default_factory=list)
     on_step: Callable[[int], None] = lambda step: None
 
@@ -92,7 +97,8 @@ class Training:
         loss = StepLoss(self.denoiser, self.objective, self.seed, self.config.label_drop)
         self.stepper = Stepper(self.state, self.clock, batches, loss, self.ranks)
         self._measured_at = (self.state.step, 0.0)
-        self._returned_to: str | None = None
+        # A rollback that was cut short before anything was saved is not forgotten.
+        self.state.salt = max(self.state.salt, self.faults)
 
     def averaged(self, weights: str = AVERAGES[0]) -> Denoiser:
         """Return the model with averaged weights, to draw and to measure with."""
@@ -187,6 +193,7 @@ class Training:
         epoch = self.clock.epoch(self.state.step)
         before = self.stopwatch.times().held_out
         count, batch_size = self.config.held_out_count, self.config.batch_size
+        batch_size = min(batch_size, self.config.microbatch or batch_size)
         with self.stopwatch.spent_on("held_out"):
             errors = {
                 name: held_out_error(
@@ -194,6 +201,8 @@ class Training:
                 )
                 for name in self.state.averages
             }
+        if not all(math.isfinite(error.mse) for error in errors.values()):
+            raise Unsound("the held-out error is not finite")
         weights = min(errors, key=lambda name: errors[name].mse)
         name = self.clock.checkpoint_name(self.state.step)
         measured = Measured(epoch, name, errors[weights].mse, weights)
@@ -215,6 +224,7 @@ class Training:
         if broken:
             raise Unsound(broken)
         took = self.stopwatch.times().checkpoints - before
+        self.returned_to = None
         self.emit(Saved(epoch, name, size, took, pruned))
 
     def _write(self, name: str, epoch: float) -> tuple[int, tuple[str, ...], str]:
@@ -235,14 +245,16 @@ class Training:
         Raises:
             UserError: there is none, or training went back to it before.
         """
-        self.emit(Stopped(self.clock.epoch(self.state.step), "diverged", self.stopwatch.times()))
+        self.emit(Stopped(self.clock.epoch(self.state.step), DIVERGED, self.stopwatch.times()))
         attempt, step = self.state.attempt + 1, self.state.step
         point = self.ranks.lead(lambda: restore_newest(self.folder, self.state))
-        if point.checkpoint in ("", self._returned_to):
+        if point.checkpoint in ("", self.returned_to):
             raise self._diverged(unsound, step, point.checkpoint)
         self.state.spread(self.ranks)
-        self.state.attempt, self.state.salt = attempt, self.state.salt + 1
-        self._returned_to = point.checkpoint
+        self.faults += 1
+        self.state.attempt, self.state.salt = attempt, max(self.state.salt + 1, self.faults)
+        self.state.guard.forget_rows()
+        self.returned_to = point.checkpoint
         self.stepper.read_state()
         self.stopwatch = Stopwatch()
         self._measured_at = (self.state.step, 0.0)

@@ -40,7 +40,8 @@ class StepLoss(nn.Module):
         """
         seed, denoiser = self.seed, self.denoiser
         # Times are wanted on the host, where schedules live; drawing them there avoids a synchronisation.
-        u = uniform(seed, stream_key(Stream.LEVEL, salt=salt), step, batch.index.cpu())
+        on_host = torch.arange(batch.places.start, batch.places.stop)
+        u = uniform(seed, stream_key(Stream.LEVEL, salt=salt), step, on_host)
         t = denoiser.schedule.training_time(u)
         eps = normal(seed, stream_key(Stream.NOISE, salt=salt), step, batch.index, batch.x0.shape[1:])
         labels = None

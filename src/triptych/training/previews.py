@@ -27,7 +27,7 @@ def preview_request(config: TrainingConfig, seed: int, conditional: bool) -> Req
         guidance=config.preview_guidance if conditional else 0.0,
         sampler=config.sampler(),
         seed=seed,
-        batch_size=config.preview_count,
+        batch_size=min(config.preview_count, config.microbatch or config.preview_count),
         classes=config.preview_classes or None,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class Stepper:
         self.device = self.parameters[0].device
         self.loss: nn.Module = loss
         if ranks.many:
-            self.loss = DistributedDataParallel(loss, broadcast_buffers=False, gradient_as_bucket_view=True)
+            self.loss = spread(loss)
         self.read_state()
 
     def read_state(self) -> None:
@@ -72,9 +74,12 @@ class Stepper:
         masked = state.guard.judge(loss, norm, half=state.scaler.is_enabled())
         for group in state.optimizer.param_groups:
             group["lr"] = self.clock.learning_rate(state.step)
-        # What fused optimisers offer to gradient scalers: a step that the device itself leaves out.
-        state.optimizer.found_inf = masked.float()  # ty: ignore[missing-attribute]
-        state.optimizer.step()
+        if self.device.type != "mps":
+            # What fused optimisers offer to gradient scalers: a step that the device itself leaves out.
+            state.optimizer.found_inf = masked.float()  # ty: ignore[missing-attribute]
+            state.optimizer.step()
+        elif not masked:  # there the fused optimiser knows of no such thing, and the host has to ask
+            state.optimizer.step()
         state.scaler.update()
         state.step += 1
         self._average(masked)
@@ -128,9 +133,7 @@ class Stepper:
         running.spikes += masked.spikes
         running.overflows += masked.overflows
         if masked.longest >= self.config.patience:
-            what = (
-                "a loss or gradient that was not finite" if masked.not_finite else "a gradient far too large"
-            )
+            what = "a loss or gradient that was not finite, or far above the usual"
             raise Unsound(f"{masked.longest} steps in a row had {what}")
         if masked.longest_overflow >= MOST_OVERFLOWS:
             raise Unsound(f"{masked.longest_overflow} steps in a row were not finite in fp16")
@@ -140,3 +143,12 @@ class Stepper:
         """Begin the sums anew, once they were reported."""
         self.state.running = Running()
         self._sums.zero_()
+
+
+def spread(loss: nn.Module) -> DistributedDataParallel:
+    """Return `loss` as one of those of all ranks, whose gradients are averaged in the backward pass."""
+    # Buffers never change; what leaves them alone was renamed in torch 2.13.
+    known = inspect.signature(DistributedDataParallel).parameters
+    alone = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {alone: False}
+    return DistributedDataParallel(loss, gradient_as_bucket_view=True, **options)

@@ -98,8 +98,13 @@ class AgreedStop:
         work = dist.all_reduce(wish, op=dist.ReduceOp.MAX, async_op=True)
         return work, wish
 
-    def close(self) -> None:
-        """Wait for what is under way, before the ranks part or speak of something else."""
-        if self._pending is not None:
-            self._pending[0].wait()
-            self._pending = None
+    def now(self) -> str | None:
+        """Why everything should stop; the same on every rank, which wait for each other here."""
+        if not self.ranks.many:
+            return self.own.reason
+        before, self._pending = self._pending, None
+        if before is not None:
+            before[0].wait()
+        work, wish = self._collect()
+        work.wait()
+        return self.REASONS[int(wish)]
