@@ -10,9 +10,10 @@ from training.tiny import SIZES
 from triptych.backbones import BACKBONES
 from triptych.backbones.costs import outline
 from triptych.commands import memory
-from triptych.commands.memory import check_memory, free_bytes, training_bytes, weights_bytes
+from triptych.commands.memory import check_memory, free_bytes, training_bytes
 from triptych.errors import UserError
 from triptych.experiment import load_experiment
+from triptych.training.disk import weights_size
 from triptych.training.state import TrainState
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -70,7 +71,7 @@ def test_a_gpu_holds_what_trains_and_the_host_the_weights_that_go_there(monkeypa
     experiment = load_experiment("digits-unet")
     dataset = experiment.data.load()
     network = outline(experiment.backbone, 1, 8, 10)
-    room = {GPU: training_bytes(network), CPU: weights_bytes(network)}
+    room = {GPU: training_bytes(network), CPU: weights_size(network)}
     monkeypatch.setattr(memory, "free_bytes", room.get)
     monkeypatch.setattr(memory, "device_name", str)
     check_memory(experiment, dataset, GPU)

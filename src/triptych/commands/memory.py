@@ -15,7 +15,7 @@ from triptych.backbones.costs import outline
 from triptych.devices import device_name
 from triptych.errors import UserError
 from triptych.report.numbers import count
-from triptych.training.disk import size
+from triptych.training.disk import size, weights_size
 
 if TYPE_CHECKING:
     from triptych.data.dataset import Dataset
@@ -43,7 +43,7 @@ def check_memory(
     classes = len(dataset.class_names) if experiment.conditional else 0
     network = outline(experiment.backbone, dataset.channels, dataset.image_size, classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    weights, whole = weights_bytes(network), training_bytes(network, averages)
+    weights, whole = weights_size(network), training_bytes(network, averages)
     needs = {device: (whole, f"weights, gradients, 2 averages of AdamW and {averages} of the weights")}
     if device.type != "cpu":
         needs[torch.device("cpu")] = weights, "weights, which are made there first"
@@ -57,15 +57,10 @@ def check_memory(
             raise UserError(f"train {experiment.name}", found, "choose smaller sizes, or another --device")
 
 
-def weights_bytes(network: nn.Module) -> int:
-    """Return the bytes of a network's weights, or of an average of them."""
-    return sum(tensor.nbytes for tensor in network.state_dict().values())
-
-
 def training_bytes(network: nn.Module, averages: int = 1) -> int:
     """Return the bytes of what trains a network: weights, their averages, gradients, AdamW's two averages."""
     trained = sum(parameter.nbytes for parameter in network.parameters())
-    return (1 + averages) * weights_bytes(network) + 3 * trained
+    return (1 + averages) * weights_size(network) + 3 * trained
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -112,6 +112,8 @@ class Progress:
     """Steps left out because their loss or gradient was not finite."""
     spikes: int = 0
     """Steps left out because their gradient was many times as large as usual."""
+    overflows: int = 0
+    """Steps left out while fp16 looked for the scale of its loss, as is normal."""
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class Training:
                 images_per_second=images / max(self._measured_at[1] - seconds, 1e-9),
                 not_finite=running.not_finite,
                 spikes=running.spikes,
+                overflows=running.overflows,
             )
         )
         self.stepper.reset()
