@@ -273,6 +273,15 @@ def test_a_batch_size_per_rank_is_multiplied(tmp_path):
     assert started.config["training"]["batch_size"] == 500
 
 
+def test_torch_has_nothing_to_say_of_how_ranks_train(tmp_path):
+    """With a weight of one channel, whose strides are ambiguous: the output convolution of gray images."""
+    own = ["--name", "tiny", "--runs", str(tmp_path), *SIZES["dit"], *TINY, "--training.max-steps", "1"]
+    code, said = finished(torchrun(2, "-m", "triptych", "train", "digits-dit", *own))
+    assert code == 0, said
+    assert "strides" not in said
+    assert "deprecated" not in said
+
+
 class Asked:
     """A rank's own wish."""
 

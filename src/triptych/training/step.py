@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -147,6 +148,8 @@ class Stepper:
 
 def spread(loss: nn.Module) -> DistributedDataParallel:
     """Return `loss` as one of those of all ranks, whose gradients are averaged in the backward pass."""
+    # A weight with sides of length 1, such as [1, 1, 3, 3], can have several strides for the same bytes.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # Buffers never change; what leaves them alone was renamed in torch 2.13.
     known = inspect.signature(DistributedDataParallel).parameters
     alone = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
