@@ -240,3 +240,15 @@ def test_a_signal_while_the_last_step_is_saved_stops_before_the_next_recipe(tmp_
     own = ["--runs", str(tmp_path / "runs"), "--quiet", "--training.max-steps", "2"]
     assert main(["train", *map(str, recipes), *own, *SIZES["unet"], *TINY]) == 75
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first"}
+
+
+def test_a_signal_while_images_are_made_ready_ends_the_program_at_once(tmp_path, monkeypatch, capsys):
+    """Nothing is there to be saved yet, and a download of minutes would go on unasked."""
+    import signal
+
+    from triptych.commands.ready import Ready
+
+    monkeypatch.setattr(Ready, "of", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert train(tmp_path) == 130
+    assert lines(capsys) == ["triptych: interrupted"]
+    assert not (tmp_path / "tiny").exists()

@@ -16,7 +16,7 @@ from triptych.checkpoints.find import FOLDER
 from triptych.distributed import ALONE, Ranks
 from triptych.record.events import Finished, HeldOut, Resumed, Started, Stopped
 from triptych.record.record import Record
-from triptych.training.stop import AgreedStop
+from triptych.training.stop import AgreedStop, StopRequest
 
 TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src"
@@ -282,13 +282,6 @@ def test_torch_has_nothing_to_say_of_how_ranks_train(tmp_path):
     assert "deprecated" not in said
 
 
-class Asked:
-    """A rank's own wish."""
-
-    def __init__(self, reason):
-        self.reason = reason
-
-
 def test_one_rank_alone_is_asked_directly():
-    assert AgreedStop(Asked(None), ALONE).reason is None
-    assert AgreedStop(Asked("SIGINT"), ALONE).reason == "SIGINT"
+    assert AgreedStop(StopRequest(), ALONE).reason is None
+    assert AgreedStop(StopRequest(deadline=0.0), ALONE).now() == "max-minutes"

@@ -81,8 +81,8 @@ def run(tokens: Sequence[str]) -> int:
         found = f"two runs would be called {', '.join(sorted(twice))}"
         raise UserError("triptych train", found, "set another `name` in one of the recipes")
     outcomes = []
-    with joined() as ranks, StopRequest(deadline) as asked:
-        stop = AgreedStop(asked, ranks)
+    with joined() as ranks:
+        stop = AgreedStop(StopRequest(deadline), ranks)
         console = {"quiet": options.quiet or not ranks.first, "price": options.price_per_hour}
         for experiment in experiments:
             if outcomes and (reason := stop.now()):  # asked while the one before saved its last step

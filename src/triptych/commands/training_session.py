@@ -62,7 +62,8 @@ def train_run(
     ready = ranks.together(ready)
     clock = Clock(experiment.training, len(ready.dataset.train))
     disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
-    with ExitStack() as held:
+    # Only from here on: while images are fetched and decoded, Ctrl-C ends the program at once.
+    with ExitStack() as held, stop.own:
         ranks.lead(lambda: held.enter_context(lock(folder)))
         training = open_training(folder, ready, console, ranks)
         stopped = None

@@ -34,7 +34,8 @@ class StopRequest:
     """Notes why training should stop; the loop asks before every step.
 
     The first SIGINT, SIGTERM or SIGUSR1 is noted, and the step at hand is finished and saved. A second
-    SIGINT interrupts at once, which loses the steps since the last checkpoint and nothing more.
+    SIGINT interrupts at once, which loses the steps since the last checkpoint and nothing more. Signals are
+    noted inside its context, which may be entered again; what was noted stays.
     """
 
     def __init__(self, deadline: float | None = None):
@@ -77,7 +78,7 @@ class AgreedStop:
 
     REASONS = (None, TIME_OVER, *(number.name for number in SIGNALS))
 
-    def __init__(self, own: Stop, ranks: Ranks):
+    def __init__(self, own: StopRequest, ranks: Ranks):
         self.own, self.ranks = own, ranks
         self._pending: tuple[dist.Work, torch.Tensor] | None = None
 
