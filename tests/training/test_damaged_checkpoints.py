@@ -16,14 +16,6 @@ from triptych.record.record import Record
 NAMES = ["epoch-00002", "epoch-00004", "epoch-00006"]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run left alone."""
-    runs = tmp_path_factory.mktemp("whole")
-    assert train(runs) == 0
-    return runs
-
-
 @pytest.fixture
 def runs(whole, tmp_path, monkeypatch):
     """A copy of it, to do with as one likes."""

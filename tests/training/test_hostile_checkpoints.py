@@ -21,13 +21,6 @@ from triptych.cli import main
 NAME = "epoch-00006"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("whole")
-    assert train(runs) == 0
-    return runs
-
-
 @pytest.fixture
 def marker(tmp_path, monkeypatch) -> Path:
     """A file that is there once something was executed; a module `evil` that would make it, too."""

@@ -16,14 +16,6 @@ from triptych.training.loop import Training
 LAST = "epoch-00006"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run left alone."""
-    runs = tmp_path_factory.mktemp("whole")
-    assert train(runs) == 0
-    return runs
-
-
 def assert_same(a, b):
     """Two checkpoints hold the same bits in weights, average, optimiser and counters."""
     assert a.tensors.keys() == b.tensors.keys() == {"weights", "ema", "ema_long", "optimizer"}
