@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import dim_step, dit_step, loop_step, s6_scan, ssd_mixer, ssd_scan
+from benchmarks.cases import checkpoint_stall, dim_step, dit_step, loop_step, s6_scan, ssd_mixer, ssd_scan
 from benchmarks.comparison import Case
 
 CASES: dict[str, Case] = {
@@ -12,5 +12,6 @@ CASES: dict[str, Case] = {
     "s6-scan": s6_scan.CASE,
     "dim-step": dim_step.CASE,
     "loop-step": loop_step.CASE,
+    "checkpoint-stall": checkpoint_stall.CASE,
 }
 """Every case by the name that `--only` takes."""

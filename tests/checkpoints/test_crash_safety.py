@@ -18,7 +18,7 @@ from triptych.checkpoints.find import all_checkpoints, newest_valid
 from triptych.checkpoints.prune import Retention, clear_leftovers, prune, remove, thin
 from triptych.checkpoints.read import read
 from triptych.checkpoints.verify import verify
-from triptych.checkpoints.write import write
+from triptych.checkpoints.write import write, write_finite
 from triptych.errors import UserError
 
 OLD, NEW = "epoch-00001", "epoch-00002"
@@ -65,6 +65,35 @@ def each_call(saved: Path, attempt: Callable[[int], bool]) -> int:
         if through:
             return at
     raise AssertionError(f"still not done after {MOST_CALLS} calls")
+
+
+class GivenUp(Exception):  # noqa: N818
+    """As a second Ctrl-C has it."""
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_given_up_while_saving(saved: Path, name: str):
+    """Wherever it is asked to give up, what was there is untouched and nothing is left of what was begun."""
+
+    def attempt(at: int) -> bool:
+        before, calls = snapshot(saved), []
+
+        def proceed() -> None:
+            calls.append(at)
+            if len(calls) == at:
+                raise GivenUp
+
+        try:
+            write_finite(saved, name, make(2), proceed)
+        except GivenUp:
+            assert snapshot(saved) == before
+            assert sorted(path.name for path in saved.iterdir()) == ["epoch-00000", OLD]
+            return False
+        assert same(read(saved / name), make(2))
+        return True
+
+    # Before each of three parts and each of four files is written, and before all is published.
+    assert each_call(saved, attempt) == 3 + 4 + 1 + 1
 
 
 @pytest.mark.parametrize("save", [write_next, write_again, write_over_broken])

@@ -13,7 +13,7 @@ from triptych.commands import memory
 from triptych.commands.memory import check_memory, free_bytes, training_bytes
 from triptych.errors import UserError
 from triptych.experiment import load_experiment
-from triptych.training.disk import weights_size
+from triptych.training.disk import full_size
 from triptych.training.state import TrainState
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -47,7 +47,7 @@ def test_what_no_machine_could_hold_is_refused_before_it_is_made(recipe, sizes, 
     experiment = load_experiment(recipe, sizes)
     dataset = experiment.data.load()
     with pytest.raises(
-        UserError, match=r"AdamW and 2 of the weights\), and 1000.0 GB are free on"
+        UserError, match=r"AdamW and 2 of the weights, and a copy .*\), and 1000.0 GB are free on"
     ) as refused:
         check_memory(experiment, dataset, CPU, averages=2)
     assert str(refused.value).startswith(f"train {recipe}: its ")
@@ -57,8 +57,9 @@ def test_what_no_machine_could_hold_is_refused_before_it_is_made(recipe, sizes, 
 def test_the_line_is_drawn_at_what_is_free(monkeypatch):
     experiment = load_experiment("digits-unet")
     dataset = experiment.data.load()
-    need = training_bytes(outline(experiment.backbone, 1, 8, 10))
-    assert need == 20 * sum(p.numel() for p in experiment.build(1, 8, 10).backbone.parameters())
+    network = outline(experiment.backbone, 1, 8, 10)
+    need = training_bytes(network) + full_size(network, 1)
+    assert need == (20 + 16) * sum(p.numel() for p in experiment.build(1, 8, 10).backbone.parameters())
     monkeypatch.setattr(memory, "free_bytes", lambda device: need)
     check_memory(experiment, dataset, CPU)
     with pytest.raises(UserError):
@@ -67,11 +68,11 @@ def test_the_line_is_drawn_at_what_is_free(monkeypatch):
     check_memory(experiment, dataset, CPU, averages=2)
 
 
-def test_a_gpu_holds_what_trains_and_the_host_the_weights_that_go_there(monkeypatch):
+def test_a_gpu_holds_what_trains_and_the_host_a_copy_for_checkpoints(monkeypatch):
     experiment = load_experiment("digits-unet")
     dataset = experiment.data.load()
     network = outline(experiment.backbone, 1, 8, 10)
-    room = {GPU: training_bytes(network), CPU: weights_size(network)}
+    room = {GPU: training_bytes(network), CPU: full_size(network, 1)}
     monkeypatch.setattr(memory, "free_bytes", room.get)
     monkeypatch.setattr(memory, "device_name", str)
     check_memory(experiment, dataset, GPU)

@@ -49,13 +49,14 @@ def checkpoint(runs: Path, epoch: str, name: str = "tiny"):
     return read(runs / name / FOLDER / epoch)
 
 
-CLOCKS = {"took", "images_per_second", "times", "size", "removed", "device", "versions"}
+CLOCKS = {"took", "stalled", "images_per_second", "times", "size", "removed", "device", "versions"}
 
 
 def figures(runs: Path, name: str = "tiny") -> list[str]:
     """Return the record without clocks, hardware and restarts: what must not depend on interruptions."""
     kept = []
-    for event in Record.of_run(runs / name).valid_events():
+    # A checkpoint is recorded when it is safe, which may be some steps after it was begun.
+    for event in sorted(Record.of_run(runs / name).valid_events(), key=lambda event: event.step):
         # A stop saves where no checkpoint was due, which is an event of the restart.
         due = event.kind != "saved" or event.data.epoch % 2 == 0
         if due and event.kind in ("progress", "held-out", "previewed", "saved"):

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,12 +15,16 @@ CHUNK = 16 << 20
 """Bytes handed to the system at once: Linux takes at most 2 GiB, and signals are handled in between."""
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Create `path` with `data` and flush it to the disk; raises OSError, also if it exists."""
+def write_file(path: Path, data: bytes, proceed: Callable[[], None] = lambda: None) -> None:
+    """Create `path` with `data` and flush it to the disk; raises OSError, also if it exists.
+
+    `proceed` is called before each chunk, and may raise to give up.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         view = memoryview(data)
         while view:
+            proceed()
             view = view[os.write(descriptor, view[:CHUNK]) :]
         os.fsync(descriptor)
     finally:

@@ -15,7 +15,7 @@ from triptych.backbones.costs import outline
 from triptych.devices import device_name
 from triptych.errors import UserError
 from triptych.report.numbers import count
-from triptych.training.disk import size, weights_size
+from triptych.training.disk import full_size, size, weights_size
 
 if TYPE_CHECKING:
     from triptych.data.dataset import Dataset
@@ -43,10 +43,11 @@ def check_memory(
     classes = len(dataset.class_names) if experiment.conditional else 0
     network = outline(experiment.backbone, dataset.channels, dataset.image_size, classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    weights, whole = weights_size(network), training_bytes(network, averages)
-    needs = {device: (whole, f"weights, gradients, 2 averages of AdamW and {averages} of the weights")}
-    if device.type != "cpu":
-        needs[torch.device("cpu")] = weights, "weights, which are made there first"
+    whole, copy = training_bytes(network, averages), full_size(network, averages)
+    held = f"weights, gradients, 2 averages of AdamW and {averages} of the weights"
+    needs = {device: (whole, held), torch.device("cpu"): (copy, "what a checkpoint is written from")}
+    if device.type == "cpu":
+        needs[device] = whole + copy, f"{held}, and a copy for the checkpoint that is being written"
     for place, (need, told) in needs.items():
         free = free_bytes(place)
         if free is not None and need > free:

@@ -20,15 +20,16 @@ from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
 from triptych.record.environment import describe_device, versions
-from triptych.record.events import DataSummary, Resumed, Saved, Started
+from triptych.record.events import DataSummary, Saved, Started
 from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run, refuse_other_images
 from triptych.training.clock import Clock
 from triptych.training.compiling import compile_network
 from triptych.training.disk import check_disk, disk_need
-from triptych.training.loop import Training, folder_size
+from triptych.training.loop import Training
 from triptych.training.resume import restore_newest
+from triptych.training.saving import folder_size
 from triptych.training.state import TrainState
 from triptych.training.stop import AgreedStop
 from triptych.training.tensorboard import TensorBoard, tensorboard_installed
@@ -154,13 +155,7 @@ def open_training(
     # A configuration that differs from the record's last word would lose the change if training died
     # between the two; so the first start writes the file first, and a resume the event.
     if history.events:
-        total = training.clock.total_steps
-        hardware = describe_device(ready.device, ranks.size)
-        skipped = point.skipped
-        known = versions() | ready.denoiser.backbone.computed_by(ready.device, precision)
-        training.emit(
-            Resumed(point.checkpoint, skipped, changed, hardware, known, total, precision, ranks=ranks.size)
-        )
+        training.emit(training.resumed(point, changed))
         note_unrecorded(training, history, point.checkpoint)
         write_config(folder, experiment)
     else:

@@ -139,9 +139,12 @@ class Saved:
     checkpoint: str
     size: int
     took: float | None
-    """None where training died right after saving, and the next attempt noted it."""
+    """Seconds until it was safe and retention done. None where training died right after saving, and the
+    next attempt noted it."""
     removed: tuple[str, ...]
     """Folders that the retention rule removed (or thinned) after this one was safe."""
+    stalled: float | None = None
+    """Seconds of these that training waited for; None in records of when it waited for all of them."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 
 from triptych.allocator import keep_freed_memory
-from triptych.checkpoints.find import FOLDER
-from triptych.checkpoints.prune import Retention, prune
-from triptych.checkpoints.write import NonFiniteWeights, write
+from triptych.checkpoints.prune import Retention
 from triptych.data.batches import Batches
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
@@ -20,11 +18,9 @@ from triptych.devices import synchronize
 from triptych.diffusion.objectives import Objective
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
-from triptych.evaluation.selection import best_checkpoints
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import (
     DIVERGED,
-    Evaluated,
     Event,
     Finished,
     HeldOut,
@@ -32,7 +28,6 @@ from triptych.record.events import (
     Previewed,
     Progress,
     Resumed,
-    Saved,
     Stopped,
 )
 from triptych.record.record import Record
@@ -41,7 +36,8 @@ from triptych.training.config import TrainingConfig
 from triptych.training.held_out import held_out_error
 from triptych.training.loss import StepLoss
 from triptych.training.previews import draw_preview
-from triptych.training.resume import restore_newest
+from triptych.training.resume import ResumePoint, restore_newest
+from triptych.training.saving import Saver, Saving
 from triptych.training.state import AVERAGES, Measured, TrainState
 from triptych.training.step import Stepper, Unsound
 from triptych.training.stop import Stop
@@ -96,6 +92,9 @@ class Training:
         batches = Batches(self.dataset.train, self.config.batch_size, self.seed, self.flip)
         loss = StepLoss(self.denoiser, self.objective, self.seed, self.config.label_drop)
         self.stepper = Stepper(self.state, self.clock, batches, loss, self.ranks)
+        rule = Retention(self.config.keep_full, self.config.keep_every, self.config.keep_best)
+        self.saver = Saver(self.folder, rule, self.record, self.ranks)
+        self._saved_step = self.state.step
         self._measured_at = (self.state.step, 0.0)
         # A rollback that was cut short before anything was saved is not forgotten.
         self.state.salt = max(self.state.salt, self.faults)
@@ -110,48 +109,53 @@ class Training:
         Raises:
             UserError: training went astray, and again after a rollback.
         """
-        saved = self.state.step
-        while self.state.step < self.clock.total_steps:
+        with self.saver:
+            reason = self._train(stop)
+        epoch, times = self.clock.epoch(self.state.step), self.stopwatch.times()
+        self.emit(Finished(epoch, times) if reason is None else Stopped(epoch, reason, times))
+        return reason
+
+    def _train(self, stop: Stop) -> str | None:
+        """Take steps until all are taken, or until `stop` says why not, and save the last one."""
+        reason = None
+        while reason is None and self.state.step < self.clock.total_steps:
             reason = stop.reason
             try:
                 if reason is None:
                     self.step()
                     self.on_step(self.state.step)
-                    if self._after_step():
-                        saved = self.state.step
-                elif saved != self.state.step:
+                    self._after_step()
+                elif self._saved_step != self.state.step:
                     self._save()
             except Unsound as unsound:
                 self._roll_back(unsound)
-                saved = self.state.step
-            if reason is not None:
-                self.emit(Stopped(self.clock.epoch(self.state.step), reason, self.stopwatch.times()))
-                return reason
-        self.emit(Finished(self.clock.epoch(self.state.step), self.stopwatch.times()))
-        return None
+        self._note_saved(wait=True)
+        return reason
 
     def step(self) -> None:
         """Take one optimiser step."""
         self.stepper.take()
 
-    def _after_step(self) -> bool:
-        """Do what is due after a step; return whether a checkpoint was saved."""
+    def _after_step(self) -> None:
+        """Do what is due after a step."""
         step = self.state.step
         if self.clock.progress_due(step):
+            self._note_saved(wait=False)
             self._report_progress()
         if self.clock.preview_due(step):
             self._preview()
-        due = self.clock.checkpoint_due(step)
-        if due:
+        if self.clock.checkpoint_due(step):
             self._measure_held_out()
             self._save()
-        return due
 
-    def emit(self, payload: Payload) -> None:
-        """Append an event to the record, and tell the listeners; the first rank's work."""
+    def emit(self, payload: Payload, step: int | None = None) -> None:
+        """Append an event of `step`, the last one by default, to the record, and tell the listeners.
+
+        That is the first rank's work.
+        """
         if not self.ranks.first:
             return
-        event = self.record.append(payload, self.state.step, self.state.attempt)
+        event = self.record.append(payload, self.state.step if step is None else step, self.state.attempt)
         for listener in self.listeners:
             listener(event)
 
@@ -217,28 +221,23 @@ class Training:
         self.emit(HeldOut(epoch, first.mse, best, took, first.by_time, long))
 
     def _save(self) -> None:
-        name, epoch = self.clock.checkpoint_name(self.state.step), self.clock.epoch(self.state.step)
-        before = self.stopwatch.times().checkpoints
+        """Begin to write a checkpoint, once the one before it is safe."""
+        self._note_saved(wait=True)
+        name, step = self.clock.checkpoint_name(self.state.step), self.state.step
+        saving = Saving(name, self.clock.epoch(step), step)
         with self.stopwatch.spent_on("checkpoints"):
             self.stepper.read()
-            size, pruned, broken = self.ranks.lead(lambda: self._write(name, epoch))
-        if broken:
-            raise Unsound(broken)
-        took = self.stopwatch.times().checkpoints - before
-        self.returned_to = None
-        self.emit(Saved(epoch, name, size, took, pruned))
+            self.saver.begin(saving, lambda: self.state.contents(name, saving.epoch))
+        self._saved_step = step
 
-    def _write(self, name: str, epoch: float) -> tuple[int, tuple[str, ...], str]:
-        """Write a checkpoint and prune the older ones; return its size, their names, or what forbids it."""
-        root = self.folder / FOLDER
-        try:
-            folder = write(root, name, self.state.contents(name, epoch))
-        except NonFiniteWeights as error:
-            return 0, (), str(error)
-        rule = Retention(self.config.keep_full, self.config.keep_every, self.config.keep_best)
-        rows = [event.data for event in self.record.history().of_kind(Evaluated)]
-        pruned = prune(root, rule, best_checkpoints(rows))
-        return folder_size(folder), (*pruned.removed, *pruned.thinned), ""
+    def _note_saved(self, *, wait: bool) -> None:
+        """Record the checkpoint that is being written, if it is safe by now, or else `wait` until it is."""
+        with self.stopwatch.spent_on("checkpoints"):
+            done = self.saver.collect(wait=wait)
+        if done is not None:
+            step, saved = done
+            self.returned_to = None
+            self.emit(saved, step)
 
     def _roll_back(self, unsound: Unsound) -> None:
         """Go back to the newest checkpoint, and draw anew from there on.
@@ -246,6 +245,7 @@ class Training:
         Raises:
             UserError: there is none, or training went back to it before.
         """
+        self._note_saved(wait=True)
         self.emit(Stopped(self.clock.epoch(self.state.step), DIVERGED, self.stopwatch.times()))
         attempt, step = self.state.attempt + 1, self.state.step
         point = self.ranks.lead(lambda: restore_newest(self.folder, self.state))
@@ -258,22 +258,30 @@ class Training:
         self.returned_to = point.checkpoint
         self.stepper.read_state()
         self.stopwatch = Stopwatch()
+        self._saved_step = self.state.step
         self._measured_at = (self.state.step, 0.0)
-        total = self.clock.total_steps
-        hardware, precision = describe_device(self.device, self.ranks.size), self.denoiser.precision
-        self.emit(
-            Resumed(
-                checkpoint=point.checkpoint,
-                skipped=point.skipped,
-                changes={},
-                device=hardware,
-                versions=versions(),
-                total_steps=total,
-                precision=precision,
-                fault=str(unsound),
-                fault_step=step,
-                ranks=self.ranks.size,
-            )
+        self.emit(self.resumed(point, fault=str(unsound), fault_step=step))
+
+    def resumed(
+        self,
+        point: ResumePoint,
+        changes: dict[str, tuple] | None = None,
+        fault: str = "",
+        fault_step: int | None = None,
+    ) -> Resumed:
+        """Return what to record of going on from `point`: by whom, with which changes, after which fault."""
+        precision = self.denoiser.precision
+        return Resumed(
+            checkpoint=point.checkpoint,
+            skipped=point.skipped,
+            changes=changes or {},
+            device=describe_device(self.device, self.ranks.size),
+            versions=versions() | self.denoiser.backbone.computed_by(self.device, precision),
+            total_steps=self.clock.total_steps,
+            precision=precision,
+            fault=fault,
+            fault_step=fault_step,
+            ranks=self.ranks.size,
         )
 
     def _diverged(self, unsound: Unsound, step: int, checkpoint: str) -> UserError:
@@ -285,8 +293,3 @@ class Training:
             f"{unsound}{again}",
             "nothing of it was saved; lower --training.learning-rate under another --name",
         )
-
-
-def folder_size(folder: Path) -> int:
-    """Return the bytes of the files in a checkpoint's folder."""
-    return sum(path.stat().st_size for path in folder.iterdir())

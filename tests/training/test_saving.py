@@ -1,0 +1,280 @@
+"""Checkpoints are written beside training: it waits for a copy, and neither of them disturbs the other."""
+
+import errno
+import os
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+import torch
+from checkpoints.small import make
+from training.test_resume import LAST, assert_same
+from training.tiny import checkpoint, figures, train
+
+from triptych.checkpoints.compare import difference
+from triptych.checkpoints.contents import Contents
+from triptych.checkpoints.find import FOLDER, all_checkpoints
+from triptych.checkpoints.prune import Retention
+from triptych.checkpoints.read import read
+from triptych.checkpoints.write import write_finite
+from triptych.errors import UserError
+from triptych.record.record import FILE_NAME, Record
+from triptych.training import saving
+from triptych.training.loop import Training
+from triptych.training.saving import Saver, Saving
+from triptych.training.step import Unsound
+
+PATIENCE = 60.0
+"""Seconds after which something hangs."""
+
+
+class Gate:
+    """A disk so slow that a checkpoint is written only when it is told to be."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.open = threading.Event(), threading.Event()
+        monkeypatch.setattr(saving, "write_finite", self._write)
+
+    def _write(self, root, name, contents, proceed):
+        self.begun.set()
+        while not self.open.wait(0.001):
+            proceed()
+        return write_finite(root, name, contents, proceed)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    return Gate(monkeypatch)
+
+
+@pytest.fixture
+def saver(tmp_path):
+    return Saver(tmp_path, Retention(), Record(tmp_path / FILE_NAME))
+
+
+def at_step(monkeypatch, act):
+    """Call `act(training)` after every step."""
+    original = Training.step
+
+    def step(self):
+        original(self)
+        act(self)
+
+    monkeypatch.setattr(Training, "step", step)
+
+
+def saved(runs, name="tiny"):
+    """Return the step, and the place in the record, of each save."""
+    events = Record.of_run(runs / name).events()
+    return [(event.step, place) for place, event in enumerate(events) if event.kind == "saved"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(whole, tmp_path, gate, monkeypatch):
+    """Two steps further on it is written, as of the step that it was begun at."""
+
+    def watch(training):
+        if training.state.step == 8:
+            assert gate.begun.is_set()
+            assert not all_checkpoints(tmp_path / "tiny" / FOLDER)
+            gate.open.set()
+
+    at_step(monkeypatch, watch)
+    assert train(tmp_path) == 0
+    assert [step for step, _ in saved(tmp_path)] == [6, 12, 18]
+    for name in ("epoch-00002", "epoch-00004", LAST):
+        assert_same(checkpoint(tmp_path, name), checkpoint(whole, name))
+    assert figures(tmp_path) == figures(whole)
+
+
+def test_a_save_is_recorded_when_it_is_safe(tmp_path, gate, monkeypatch):
+    """Not before it, and no later than with the training figures that are due next."""
+    seen = {}
+
+    def watch(training):
+        step = training.state.step
+        if step == 8:
+            gate.open.set()
+            training.saver._save.result(PATIENCE)
+        seen[step] = [step for step, _ in saved(tmp_path)]
+
+    at_step(monkeypatch, watch)
+    assert train(tmp_path) == 0
+    # Figures are due after step 9, which ends an epoch.
+    assert seen[8] == seen[9] == []
+    assert seen[10] == [6]
+    events = Record.of_run(tmp_path / "tiny").events()
+    _, place = saved(tmp_path)[0]
+    assert (events[place + 1].kind, events[place + 1].step) == ("progress", 9)
+
+
+def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
+    writing, most = [], []
+    honest = saving.write_finite
+
+    def write(*args):
+        writing.append(1)
+        most.append(len(writing))
+        folder = honest(*args)
+        writing.pop()
+        return folder
+
+    monkeypatch.setattr(saving, "write_finite", write)
+
+    def watch(training):
+        if training.state.step == 12:  # the second one is due now
+            threading.Timer(0.3, gate.open.set).start()
+
+    at_step(monkeypatch, watch)
+    assert train(tmp_path) == 0
+    assert most == [1, 1, 1]
+    events = [e.data for e in Record.of_run(tmp_path / "tiny").events() if e.kind == "saved"]
+    assert events[0].stalled > 0.1
+    assert all(0 < event.stalled <= event.took + 1 for event in events)
+
+
+def test_a_disk_that_refuses_is_told_with_the_next_figures(tmp_path, monkeypatch, capsys):
+    """In one line, with exit code 2; with space again the same command goes on, and nothing is different."""
+    last = []
+    at_step(monkeypatch, lambda training: last.append(training.state.step))
+    honest = os.write
+
+    def full(descriptor, data):
+        if threading.current_thread() is not threading.main_thread():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return honest(descriptor, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        assert train(tmp_path) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("give the same command to go on from there")
+    assert os.strerror(errno.ENOSPC) in line
+    assert last[-1] in (9, 12)  # as soon as figures were due, or the next save
+    assert train(tmp_path) == 0
+    assert train(tmp_path, name="alone") == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(tmp_path, LAST, "alone"))
+
+
+def test_a_rollback_waits_for_the_save_and_goes_back_to_it(tmp_path, gate, monkeypatch):
+    """What is being written when training goes astray was sound."""
+
+    def astray(training):
+        if training.state.step == 8 and not gate.open.is_set():
+            threading.Timer(0.2, gate.open.set).start()
+            raise Unsound("of a test")
+
+    at_step(monkeypatch, astray)
+    assert train(tmp_path) == 0
+    kinds = [(e.kind, e.step) for e in Record.of_run(tmp_path / "tiny").events()]
+    place = kinds.index(("saved", 6))
+    assert kinds[place + 1 : place + 3] == [("stopped", 8), ("resumed", 6)]
+    assert kinds[-1] == ("finished", 18)
+
+
+def test_an_interruption_gives_up_the_save_and_any_other_end_waits_for_it(tmp_path, gate, monkeypatch):
+    root = tmp_path / "tiny" / FOLDER
+
+    def interrupt(training):
+        if training.state.step == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        at_step(patched, interrupt)
+        assert train(tmp_path) == 130
+    assert all_checkpoints(root) == []
+    assert not (root / ".writing").exists()
+
+    class Death(BaseException):
+        pass
+
+    def die(training):
+        if training.state.step == 8:
+            threading.Timer(0.2, gate.open.set).start()
+            raise Death
+
+    with monkeypatch.context() as patched:
+        at_step(patched, die)
+        with pytest.raises(Death):
+            train(tmp_path)
+    assert [folder.name for folder in all_checkpoints(root)] == ["epoch-00002"]
+    assert saved(tmp_path) == []  # the next start makes good for that
+    assert train(tmp_path) == 0
+    assert [step for step, _ in saved(tmp_path)] == [6, 12, 18]
+
+
+def test_what_is_written_is_a_copy(tmp_path, saver, gate):
+    contents, expected = make(3), make(3)
+    with saver:
+        saver.begin(Saving("epoch-00003", 3.0, 30), lambda: contents)
+        for named in contents.tensors.values():
+            for tensor in named.values():
+                tensor.zero_()
+        assert saver.collect(wait=False) is None
+        gate.open.set()
+        step, event = saver.collect(wait=True)
+        assert saver.collect(wait=True) is None  # there is no other
+    assert (step, event.checkpoint, event.epoch) == (30, "epoch-00003", 3.0)
+    assert event.size == sum(path.stat().st_size for path in (tmp_path / FOLDER / "epoch-00003").iterdir())
+    assert difference(read(tmp_path / FOLDER / "epoch-00003"), expected, set()) is None
+
+
+@pytest.mark.parametrize("layout", ["shared", "transposed", "channels last"])
+def test_a_copy_holds_the_values_in_order_and_shares_nothing(layout):
+    whole = torch.arange(48.0).view(1, 4, 3, 4)
+    tensor = {
+        "shared": whole[:, 1:],
+        "transposed": whole.transpose(1, 3),
+        "channels last": whole.to(memory_format=torch.channels_last),
+    }[layout]
+    copy = Contents({"weights": {"a": tensor, "b": tensor}}, {}).copied().tensors["weights"]
+    for part in copy.values():
+        assert part.is_contiguous()
+        assert torch.equal(part, tensor)
+    addresses = {part.untyped_storage().data_ptr() for part in (tensor, *copy.values())}
+    assert len(addresses) == 3
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_begins(tmp_path, saver):
+    bad = make(1)
+    next(iter(bad.tensors["weights"].values())).fill_(float("nan"))
+    with saver:
+        with pytest.raises(Unsound, match="is not finite everywhere"):
+            saver.begin(Saving("epoch-00001", 1.0, 10), lambda: bad)
+        assert saver.collect(wait=True) is None
+        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))  # and the next one is none the worse
+        assert saver.collect(wait=True) is not None
+
+
+def test_a_save_that_was_given_up_leaves_what_was_there(tmp_path, saver, gate):
+    gate.open.set()
+    with saver:
+        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))
+        assert saver.collect(wait=True) is not None
+    gate.open.clear()
+    gate.begun.clear()
+
+    def interrupted():
+        with saver:
+            saver.begin(Saving("epoch-00002", 2.0, 20), lambda: make(2))
+            assert gate.begun.wait(PATIENCE)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert isinstance(saver._save.exception(), CancelledError)
+    assert [folder.name for folder in all_checkpoints(tmp_path / FOLDER)] == ["epoch-00001"]
+    assert not (tmp_path / FOLDER / ".writing").exists()
+
+
+def test_a_full_disk_is_the_users_to_mend(tmp_path, saver, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with saver:
+        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))
+        saver.collect(wait=True)
+        monkeypatch.setattr(os, "write", full)
+        saver.begin(Saving("epoch-00002", 2.0, 20), lambda: make(2))
+        with pytest.raises(UserError, match=os.strerror(errno.ENOSPC)):
+            saver.collect(wait=True)
+    assert [folder.name for folder in all_checkpoints(tmp_path / FOLDER)] == ["epoch-00001"]
