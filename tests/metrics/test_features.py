@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 
 from triptych.errors import UserError
-from triptych.metrics import METRICS
+from triptych.metrics import METRICS, moments
 from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
+from triptych.metrics.moments import Sums
 
 NEEDS = frozenset({Need("features", "moments"), Need("features", "rows"), Need("log_probs", "rows")})
 COUNT = 137
@@ -37,11 +38,8 @@ ARRANGEMENTS = {
     "one-by-one": lambda: collected(list(torch.arange(COUNT).split(1))),
     "uneven": lambda: collected(list(torch.arange(COUNT).split([50, 0, 80, 7]))),
     "shuffled": lambda: collected(list(shuffled().split(13))),
-    "three-ranks": lambda: (
-        collected([torch.arange(2, COUNT, 3)])
-        .merge(collected([torch.arange(0, COUNT, 3)]))
-        .merge(collected([torch.arange(1, COUNT, 3)]))
-    ),
+    "three ranks": lambda: collected([torch.arange(rank, COUNT, 3) for rank in (2, 0, 1)]),
+    "given whole": lambda: FeatureSet.of(batch(torch.arange(COUNT))[0], torch.arange(COUNT) % 4),
 }
 
 
@@ -55,8 +53,8 @@ def test_batches_order_and_shards_change_nothing(arrangement: str):
     for without in (None, 0, 7):
         a, b = one.moments("features", without), other.moments("features", without)
         assert a.count == b.count
-        torch.testing.assert_close(a.mean, b.mean, rtol=1e-12, atol=0)
-        torch.testing.assert_close(a.covariance, b.covariance, rtol=1e-11, atol=1e-12)
+        assert torch.equal(a.mean, b.mean)
+        assert torch.equal(a.covariance, b.covariance)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -113,32 +111,39 @@ def test_an_image_is_not_counted_twice():
         out.add(*batch(torch.arange(8, 14)))
     with pytest.raises(UserError, match=r"index 12"):
         out.add(*batch(torch.tensor([12, 12])))
-    with pytest.raises(UserError, match="counted twice"):
-        out.merge(collected([torch.tensor([3])]))
     assert len(out) == 10
 
 
-def test_merging_leaves_both_parts_as_they_were():
-    a, b = collected([torch.arange(60)]), collected([torch.arange(60, COUNT)])
-    before = a.moments("features").mean.clone()
-    merged = a.merge(b)
-    merged.add(*batch(torch.zeros(0, dtype=torch.int64)))
-    assert (len(a), len(b), len(merged)) == (60, COUNT - 60, COUNT)
-    assert torch.equal(a.moments("features").mean, before)
+def test_what_is_added_after_a_figure_was_read_counts():
+    out = collected([torch.arange(60)])
+    before = out.moments("features").mean
+    out.add(*batch(torch.arange(60, COUNT)))
+    assert not torch.equal(out.moments("features").mean, before)
+    assert torch.equal(out.moments("features").mean, whole().moments("features").mean)
+    assert torch.equal(out.rows("log_probs"), whole().rows("log_probs"))
 
 
-def test_sets_of_other_extractors_or_needs_do_not_merge():
-    with pytest.raises(ValueError, match="extractors"):
-        FeatureSet(NEEDS, "a").merge(FeatureSet(NEEDS, "b"))
-    with pytest.raises(ValueError, match="needs"):
-        FeatureSet(NEEDS).merge(FeatureSet({Need("features", "moments")}))
+def test_rows_that_are_given_whole_are_not_copied():
+    rows = batch(torch.arange(COUNT))[0]
+    given = FeatureSet.of(rows, None)
+    assert given.rows("features") is rows["features"]
+    assert not given.labelled
+
+
+def test_sums_go_chunk_by_chunk(monkeypatch):
+    rows = batch(torch.arange(COUNT))[0]["features"]
+    at_once = Sums.of(rows)
+    monkeypatch.setattr(moments, "CHUNK_BYTES", 8 * 6 * 10)
+    chunked = Sums.of(rows)
+    torch.testing.assert_close(chunked.second, at_once.second, rtol=1e-13, atol=0)
+    torch.testing.assert_close(chunked.first, at_once.first, rtol=1e-13, atol=0)
 
 
 def test_only_what_is_needed_is_kept():
     out = FeatureSet({Need("features", "moments")})
     out.add(*batch(torch.arange(20)))
     with pytest.raises(KeyError):
-        out.rows("features")
+        out.rows("log_probs")
     assert out.dimensions("features") == 6
 
 

@@ -1,4 +1,4 @@
-"""Features of a set of images, streamed: the only thing that a metric ever sees of them.
+"""Features of a set of images: the only thing that a metric ever sees of them.
 
 Letters: B images of one batch, N of the whole set, D features.
 """
@@ -6,14 +6,14 @@ Letters: B images of one batch, N of the whole set, D features.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from triptych.errors import UserError
-from triptych.metrics.moments import Moments, PartialSums
+from triptych.metrics.moments import Moments, Sums
 
 GROUPS = 10
 UNLABELLED = -1
@@ -45,32 +45,45 @@ def jackknife_group(index: Tensor) -> Tensor:
 
 
 class FeatureSet:
-    """Features of a set of images: float64 sums by group and by class, and rows where they are needed.
+    """Features of a set of images, by name, and what each image is and shows.
 
-    The result depends neither on the batch size nor on the order or sharding in which images are added:
-    rows, labels and indices are given back in the order of the index, exactly; sums agree to about 1e-12
-    relative. An image is known by its index and cannot be counted twice.
+    The result depends neither on the batch size nor on the order in which images are added: everything is
+    given back in the order of the index, and sums are taken in that order. An image is known by its index and
+    cannot be counted twice. Rows may be maps of files: nothing copies the whole of them.
 
     Args:
         needs: what the metrics that will read this set need (`Metric.needs`).
-        extractor: sha256 of the extractor; sets of different extractors are neither merged nor compared.
+        extractor: sha256 of the extractor; sets of different extractors are not compared.
     """
 
     def __init__(self, needs: Iterable[Need], extractor: str = "") -> None:
-        needs = sorted(set(needs))
         self.extractor = extractor
-        self._by_group = {need.name: PartialSums() for need in needs if need.form == "moments"}
-        self._by_class = {need.name: PartialSums() for need in needs if need.form == "moments"}
-        # Metrics read rows through `rows` alone, so these lists may become shards on disk.
-        self._rows: dict[str, list[Tensor]] = {need.name: [] for need in needs if need.form == "rows"}
-        self._labels: list[Tensor] = []
-        self._index: list[Tensor] = []
-        self._seen: set[int] = set()
+        self._rows: dict[str, list[Tensor]] = {need.name: [] for need in sorted(set(needs))}
+        self._labels = torch.zeros(0, dtype=torch.int64)
+        self._index = torch.zeros(0, dtype=torch.int64)
+        self._sorted = True
+        self._sums: dict[str, Sums] = {}
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Tensor], labels: Tensor | None, extractor: str = "") -> FeatureSet:
+        """Return the set of images 0, 1, ... with these features, which are not copied.
+
+        Args:
+            rows: float32 [N, D] by name.
+            labels: int64 [N], or None.
+            extractor: as above.
+        """
+        made = cls((), extractor)
+        made._rows = {name: [given] for name, given in rows.items()}
+        count = len(next(iter(rows.values())))
+        made._index = torch.arange(count)
+        made._labels = torch.full((count,), UNLABELLED) if labels is None else labels.to("cpu", torch.int64)
+        return made
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._index)
 
-    def add(self, features: dict[str, Tensor], labels: Tensor | None, index: Tensor) -> None:
+    def add(self, features: Mapping[str, Tensor], labels: Tensor | None, index: Tensor) -> None:
         """Count one batch of images.
 
         Args:
@@ -86,104 +99,86 @@ class FeatureSet:
         self._refuse_repeated(index)
         if not len(index):
             return
-        group = jackknife_group(index)
-        for name, sums in self._by_group.items():
-            sums.add(group, features[name])
-            self._by_class[name].add(labels, features[name])
         for name, rows in self._rows.items():
             rows.append(features[name].detach().to("cpu", torch.float32))
-        self._labels.append(labels)
-        self._index.append(index)
-        self._seen.update(index.tolist())
-
-    def merge(self, other: FeatureSet) -> FeatureSet:
-        """Return the set of all images of both, such as two ranks' shards; neither is changed.
-
-        Raises:
-            UserError: both hold an image of the same index.
-            ValueError: the two sets come from different extractors or were made for different needs.
-        """
-        if self.extractor != other.extractor:
-            raise ValueError(f"cannot merge features of extractors {self.extractor} and {other.extractor}")
-        if self._rows.keys() != other._rows.keys() or self._by_group.keys() != other._by_group.keys():
-            raise ValueError("cannot merge feature sets that were made for different needs")
-        self._refuse_repeated(other.index)
-        merged = copy.copy(self)
-        merged._by_group = {n: _sum(s, other._by_group[n]) for n, s in self._by_group.items()}
-        merged._by_class = {n: _sum(s, other._by_class[n]) for n, s in self._by_class.items()}
-        merged._rows = {name: rows + other._rows[name] for name, rows in self._rows.items()}
-        merged._labels = self._labels + other._labels
-        merged._index = self._index + other._index
-        merged._seen = self._seen | other._seen
-        return merged
+        self._sorted = self._sorted and bool((torch.cat([self._index[-1:], index]).diff() > 0).all())
+        self._labels = torch.cat([self._labels, labels])
+        self._index = torch.cat([self._index, index])
+        self._sums = {}
 
     def unlabelled(self) -> FeatureSet:
         """Return the same images with their labels forgotten, to stand beside an unconditional model's."""
         bare = copy.copy(self)
-        bare._labels = [torch.full_like(labels, UNLABELLED) for labels in self._labels]
-        bare._by_class = {name: PartialSums() for name in self._by_class}
+        bare._labels = torch.full_like(self._labels, UNLABELLED)
         return bare
 
     @property
     def index(self) -> Tensor:
         """Image indices, int64 [N], ascending; the order of `labels` and `rows`."""
-        return torch.cat([*self._index, torch.zeros(0, dtype=torch.int64)]).sort().values
+        self._sort()
+        return self._index
 
     @property
     def labels(self) -> Tensor:
         """Class of each image, int64 [N], in the order of `index`; UNLABELLED where it has none."""
-        return torch.cat([*self._labels, torch.zeros(0, dtype=torch.int64)])[self._order()]
+        self._sort()
+        return self._labels
 
     @property
     def labelled(self) -> bool:
         """Whether every image has a label."""
-        return all(bool((labels != UNLABELLED).all()) for labels in self._labels)
+        return bool((self._labels != UNLABELLED).all())
 
     @property
     def classes(self) -> list[int]:
         """Labels that occur, in ascending order; empty unless every image has one."""
-        return self.labels.unique().tolist() if self.labelled else []
+        return self._labels.unique().tolist() if self.labelled else []
 
     @property
     def groups(self) -> list[int]:
         """Jackknife groups that hold at least one image, in ascending order."""
-        return jackknife_group(self.index).unique().tolist()
+        return jackknife_group(self._index).unique().tolist()
 
     def dimensions(self, name: str) -> int:
         """Return D, the number of features under `name`; at least one image must have been added."""
-        if name in self._by_group:
-            return len(self._by_group[name].total().mean)
         return self._rows[name][0].shape[1]
-
-    def moments(self, name: str, without_group: int | None = None) -> Moments:
-        """Return mean and covariance of the features `name`, of all images but those of one group."""
-        return self._by_group[name].total(without_group)
-
-    def class_moments(self, name: str, label: int) -> Moments:
-        """Return mean and covariance of the features `name` of the images of one class."""
-        return self._by_class[name].of(label)
 
     def rows(self, name: str) -> Tensor:
         """Return the features `name` of every image, float32 [N, D], in the order of `index`."""
-        return torch.cat(self._rows[name])[self._order()]
+        self._sort()
+        rows = self._rows[name]
+        if len(rows) > 1:
+            rows[:] = [torch.cat(rows)]
+        return rows[0]
 
-    def _order(self) -> Tensor:
-        return torch.cat([*self._index, torch.zeros(0, dtype=torch.int64)]).argsort()
+    def moments(self, name: str, without_group: int | None = None) -> Moments:
+        """Return mean and covariance of the features `name`, of all images but those of one group."""
+        if name not in self._sums:
+            self._sums[name] = Sums.of(self.rows(name))
+        total = self._sums[name]
+        if without_group is None:
+            return total.moments()
+        return (total - Sums.of(self.rows(name)[jackknife_group(self.index) == without_group])).moments()
+
+    def class_moments(self, name: str, label: int) -> Moments:
+        """Return mean and covariance of the features `name` of the images of one class."""
+        return Sums.of(self.rows(name)[self.labels == label]).moments()
+
+    def _sort(self) -> None:
+        """Put everything into the order of the index, once, where it did not come so."""
+        if self._sorted:
+            return
+        order = self._index.argsort()
+        self._rows = {name: [torch.cat(rows)[order]] for name, rows in self._rows.items()}
+        self._index, self._labels, self._sorted = self._index[order], self._labels[order], True
 
     def _refuse_repeated(self, index: Tensor) -> None:
         new, times = index.unique(return_counts=True)
-        repeated = self._seen.intersection(new.tolist()).union(new[times > 1].tolist())
-        if repeated:
-            shown = ", ".join(str(i) for i in sorted(repeated)[:3]) + ", ..." * (len(repeated) > 3)
+        again = torch.cat([new[torch.isin(new, self._index)], new[times > 1]]).unique().tolist()
+        if again:
+            shown = ", ".join(map(str, again[:3])) + ", ..." * (len(again) > 3)
             raise UserError(
                 f"add {len(index)} images to a feature set",
-                f"{len(repeated)} of them would be counted twice (index {shown})",
+                f"{len(again)} of them would be counted twice (index {shown})",
                 "give every image its own index and add each one once",
             )
-
-
-def _sum(a: PartialSums, b: PartialSums) -> PartialSums:
-    total = PartialSums()
-    total.merge(a)
-    total.merge(b)
-    return total

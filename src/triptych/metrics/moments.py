@@ -1,6 +1,6 @@
-"""First and second moments of features, summed in float64 in separately kept parts.
+"""First and second moments of features, summed in float64.
 
-Letters: B images, D features.
+Letters: N images, D features.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+CHUNK_BYTES = 32 << 20
+"""Most bytes of float64 features at a time: rows may be many, and lie on a disk."""
 
 
 class Moments(NamedTuple):
@@ -24,64 +27,30 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Sums:
-    """Number of images, sum of f and sum of f f^T: what adds up over batches, groups and ranks."""
+    """Number of images, sum of f and sum of f f^T: what adds up over parts of a set."""
 
     count: int
     first: Tensor
     second: Tensor
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.count + other.count, self.first + other.first, self.second + other.second)
+    @classmethod
+    def of(cls, rows: Tensor) -> Sums:
+        """Return the sums of features, float [N, D], a chunk at a time."""
+        width = rows.shape[1]
+        first = torch.zeros(width, dtype=torch.float64)
+        second = torch.zeros(width, width, dtype=torch.float64)
+        for chunk in rows.split(max(1, CHUNK_BYTES // (8 * width))):
+            f = chunk.double()
+            first += f.sum(0)
+            second.addmm_(f.mT, f)
+        return cls(len(rows), first, second)
+
+    def __sub__(self, part: Sums) -> Sums:
+        """Return the sums without those of a part of the images."""
+        return Sums(self.count - part.count, self.first - part.first, self.second - part.second)
 
     def moments(self) -> Moments:
         """Return mean and covariance; at least one image must have been counted."""
         mean = self.first / self.count
         scatter = self.second - self.count * mean.outer(mean)
         return Moments(self.count, mean, (scatter + scatter.mT) / (2 * max(self.count - 1, 1)))
-
-
-class PartialSums:
-    """Sums of features, one `Sums` per part (a jackknife group, a class) of the images.
-
-    Sums of the same images in another order or batching agree to about 1e-12 relative.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[int, Sums] = {}
-
-    def add(self, part: Tensor, features: Tensor) -> None:
-        """Count features, float [B, D], each image in the part that `part`, int64 [B], names."""
-        wide = features.to(_float64_device(features.device), torch.float64)
-        part = part.to(wide.device)
-        for key in part.unique().tolist():
-            f = wide[part == key]
-            self._accumulate(key, Sums(len(f), f.sum(0), f.mT @ f))
-
-    def merge(self, other: PartialSums) -> None:
-        """Count all that `other` has counted, part by part."""
-        for key, sums in other._parts.items():
-            self._accumulate(key, sums)
-
-    def keys(self) -> list[int]:
-        """Return the parts that hold at least one image, in ascending order."""
-        return sorted(self._parts)
-
-    def of(self, key: int) -> Moments:
-        """Return the moments of one part."""
-        return self._parts[key].moments()
-
-    def total(self, without: int | None = None) -> Moments:
-        """Return the moments of all parts together, but for the part `without`."""
-        parts = [self._parts[key] for key in self.keys() if key != without]
-        total = parts[0]
-        for sums in parts[1:]:
-            total = total + sums
-        return total.moments()
-
-    def _accumulate(self, key: int, sums: Sums) -> None:
-        self._parts[key] = self._parts[key] + sums if key in self._parts else sums
-
-
-def _float64_device(device: torch.device) -> torch.device:
-    """Return `device`, or the CPU where the device has no float64 (Apple's MPS)."""
-    return torch.device("cpu") if device.type == "mps" else device
