@@ -1,14 +1,26 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from triptych.errors import UserError
-from triptych.metrics.diversity import PairDiversity, pairs_within_class
+from triptych.metrics import diversity
+from triptych.metrics.diversity import (
+    ClassDiversity,
+    OverallDiversity,
+    PairDiversity,
+    Pairs,
+    pairs_within_class,
+    squared_distances,
+)
 from triptych.metrics.features import FeatureSet
+from triptych.metrics.metric import Value
 
 DIVERSITY = PairDiversity("diversity_classifier", "classifier")
+WITHIN = ClassDiversity("lpips_diversity", "lpips", squared=True)
+OVERALL = OverallDiversity("lpips_diversity_all", "lpips", squared=True)
 
 
 def features(rows: Tensor, labels: Tensor | None) -> FeatureSet:
@@ -17,9 +29,9 @@ def features(rows: Tensor, labels: Tensor | None) -> FeatureSet:
     return out
 
 
-def measured(rows: Tensor, labels: Tensor | None):
+def measured(rows: Tensor, labels: Tensor | None, metric: PairDiversity = DIVERSITY) -> Value:
     out = features(rows, labels)
-    return DIVERSITY(out, out)
+    return metric(out, out)
 
 
 def gaussian(count: int, dimensions: int, seed: int) -> Tensor:
@@ -97,3 +109,64 @@ def test_a_class_with_one_image_has_no_figure_and_does_not_disturb_the_others():
 def test_no_pair_at_all_is_refused():
     with pytest.raises(UserError, match="no two of them are of one class"):
         measured(gaussian(4, 3, 0), torch.arange(4))
+
+
+def test_mean_square_of_independent_normals():
+    # |x - y|^2 has mean 2 D; the metric of squares is not the square of the metric.
+    value = measured(gaussian(2000, 6, 0), torch.arange(2000) % 10, WITHIN)
+    assert value.estimate == pytest.approx(12, abs=4 * value.spread)
+    assert value.spread < 0.05 * 12
+    assert value.estimate > 1.02 * measured(gaussian(2000, 6, 0), torch.arange(2000) % 10).estimate ** 2
+
+
+def test_within_classes_there_is_no_figure_without_them():
+    assert WITHIN.labelled
+    with pytest.raises(UserError, match="lpips_diversity of images without labels"):
+        measured(gaussian(20, 3, 0), None, WITHIN)
+
+
+def test_over_all_pairs_labels_make_no_difference():
+    rows, labels = gaussian(60, 3, 0), torch.arange(60) % 3
+    rows[:, 0] += 100.0 * labels
+    value = measured(rows, labels, OVERALL)
+    assert not OVERALL.labelled
+    assert value == measured(rows, None, OVERALL)
+    assert value.per_class is None
+    assert value.estimate > 100 * measured(rows, labels, WITHIN).estimate
+    assert OVERALL.least(lambda name: 3, classes=10) == 2
+    assert measured(rows[:2], labels[:2], OVERALL).estimate > 0
+
+
+def test_classes_that_look_alike_are_as_diverse_together_as_alone():
+    rows, labels = gaussian(3000, 4, 0), torch.arange(3000) % 3
+    within, overall = measured(rows, labels, WITHIN), measured(rows, labels, OVERALL)
+    assert within.estimate == pytest.approx(
+        overall.estimate, abs=4 * math.hypot(within.spread, overall.spread)
+    )
+
+
+@pytest.mark.parametrize("values", [1, 7, 10**9])
+def test_distances_do_not_depend_on_how_many_are_taken_at_a_time(
+    values: int, monkeypatch: pytest.MonkeyPatch
+):
+    rows = gaussian(50, 5, 0)
+    pairs = pairs_within_class(torch.arange(50), torch.arange(50) % 5, 4)
+    monkeypatch.setattr(diversity, "CHUNK_VALUES", values)
+    expected = (rows.double()[pairs.first] - rows.double()[pairs.second]).norm(dim=1) ** 2
+    torch.testing.assert_close(squared_distances(rows, pairs), expected)
+
+
+def test_close_images_with_large_features_keep_their_distance():
+    rows = torch.tensor(
+        [[4096.0, 1.0], [4096.0 + 2**-11, 1.0]]
+    )  # in float32 squares of the two cancel to nothing
+    (distance,) = squared_distances(rows, Pairs(torch.tensor([0]), torch.tensor([1])))
+    assert float(distance) == 2.0**-22
+
+
+def test_rows_may_be_a_map_of_a_file(tmp_path: Path):
+    rows = gaussian(40, 6, 0)
+    (tmp_path / "rows").write_bytes(rows.numpy().tobytes())
+    mapped = torch.from_file(str(tmp_path / "rows"), shared=False, size=240).reshape(40, 6)
+    pairs = pairs_within_class(torch.arange(40), torch.zeros(40, dtype=torch.int64), 3)
+    assert torch.equal(squared_distances(mapped, pairs), squared_distances(rows, pairs))
