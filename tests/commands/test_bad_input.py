@@ -26,7 +26,7 @@ def never_drawn(monkeypatch):
 
     available = replace(EXTRACTORS["classifier"], make=refuse)
     monkeypatch.setitem(EXTRACTORS, "classifier", available)
-    monkeypatch.setattr("triptych.evaluation.judge.generate", refuse)
+    monkeypatch.setattr("triptych.evaluation.drawing.generate", refuse)
     monkeypatch.setattr("triptych.commands.sample_pictures.generate", refuse)
 
 

@@ -41,6 +41,7 @@ def test_a_passport_names_the_real_images_on_both_sides(dataset: Dataset, monkey
         judge = Judge(replace(dataset, held_out=held_out), torch.device("cpu"))
         request = Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2"))
         passports.append(judge.passport(request, "epoch-00001", 1.0, "ema"))
+    assert {passport.beside for passport in passports} == {"digits/held-out"}
     assert {passport.reference_digest for passport in passports} == {dataset.train.digest}
     assert passports[0].held_out_digest == dataset.held_out.digest
     assert comparable(passports[0]) != comparable(passports[1])

@@ -1,30 +1,15 @@
-from dataclasses import dataclass
-
 import pytest
 import torch
-from torch import Tensor
+from evaluation.stand_in import WIDTHS, Counted
 
 from triptych.data import digits
 from triptych.data.dataset import Dataset
 from triptych.errors import UserError
 from triptych.evaluation.measure import Batch, figures, measure, metrics_for
-from triptych.evaluation.reference import matching, real_features, reference_features
+from triptych.evaluation.reference import matching, real_features
 from triptych.metrics import METRICS
 from triptych.metrics.features import FeatureSet
 from triptych.metrics.jackknife import jackknife_spread
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Stands in for a network: four mean intensities, and scores that follow the first of them."""
-
-    name: str = "classifier"
-    sha256: str = "0" * 64
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        quarters = torch.nn.functional.avg_pool2d(images.float() / 255, 4).flatten(1)
-        scores = -(quarters[:, :1] * 20 - torch.arange(10.0)).square()
-        return {"features": quarters, "log_probs": scores.log_softmax(1)}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +19,14 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def reference(dataset: Dataset) -> FeatureSet:
-    return reference_features(dataset, Pooled(), "cpu")
+    return real_features(dataset.train, torch.arange(len(dataset.train)), Counted(), WIDTHS, "cpu")
+
+
+def beside(dataset: Dataset, generated: FeatureSet) -> FeatureSet:
+    """Held-out images that match."""
+    wanted = generated.labels if generated.labelled else None
+    index = matching(dataset.held_out.labels, wanted, len(generated))
+    return real_features(dataset.held_out, index, Counted(), WIDTHS, "cpu")
 
 
 def drawn(dataset: Dataset, count: int, labelled: bool = True, size: int = 32) -> list[Batch]:
@@ -48,10 +40,10 @@ def drawn(dataset: Dataset, count: int, labelled: bool = True, size: int = 32) -
 
 
 def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 200), Pooled(), "cpu")
-    real = real_features(dataset, generated, Pooled(), "cpu")
+    generated = measure(drawn(dataset, 200), Counted(), "cpu")
+    real = beside(dataset, generated)
     found = figures(generated, reference, real)
-    assert [figure.metric for figure in found] == list(metrics_for(Pooled.name))
+    assert [figure.metric for figure in found] == list(metrics_for(Counted.name))
     for figure in found:
         assert figure.spread > 0
         assert jackknife_spread(figure.groups) == figure.spread
@@ -65,19 +57,19 @@ def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset
 
 @pytest.mark.parametrize("size", [1, 200])
 def test_the_batch_size_changes_no_figure(dataset: Dataset, reference: FeatureSet, size: int):
-    one = measure(drawn(dataset, 200), Pooled(), "cpu")
-    other = measure(drawn(dataset, 200, size=size), Pooled(), "cpu")
-    real = real_features(dataset, one, Pooled(), "cpu")
+    one = measure(drawn(dataset, 200), Counted(), "cpu")
+    other = measure(drawn(dataset, 200, size=size), Counted(), "cpu")
+    real = beside(dataset, one)
     for a, b in zip(figures(one, reference, real), figures(other, reference, real), strict=True):
         assert b.estimate == pytest.approx(a.estimate, rel=1e-9)
         assert b.real == a.real
 
 
 def test_images_without_labels_have_only_the_figures_that_need_none(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 100, labelled=False), Pooled(), "cpu")
-    real = real_features(dataset, generated, Pooled(), "cpu")
+    generated = measure(drawn(dataset, 100, labelled=False), Counted(), "cpu")
+    real = beside(dataset, generated)
     found = {figure.metric: figure for figure in figures(generated, reference, real)}
-    assert set(found) == {name for name, metric in metrics_for(Pooled.name).items() if not metric.labelled}
+    assert set(found) == {name for name, metric in metrics_for(Counted.name).items() if not metric.labelled}
     assert all(figure.per_class is None and figure.real_per_class is None for figure in found.values())
     # Both sides are paired regardless of class, or the ratio would mean nothing.
     across = METRICS["diversity_classifier"](real.unlabelled(), reference).estimate
@@ -85,17 +77,17 @@ def test_images_without_labels_have_only_the_figures_that_need_none(dataset: Dat
 
 
 def test_too_few_images_are_refused_unless_forced(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 4, labelled=False), Pooled(), "cpu")
-    real = real_features(dataset, generated, Pooled(), "cpu")
+    generated = measure(drawn(dataset, 4, labelled=False), Counted(), "cpu")
+    real = beside(dataset, generated)
     with pytest.raises(UserError, match="fd_classifier of 4 images: it takes at least 5"):
         figures(generated, reference, real)
     assert len(figures(generated, reference, real, force=True)) > 1
 
 
 def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 100), Pooled(), "cpu")
+    generated = measure(drawn(dataset, 100), Counted(), "cpu")
     real = measure(
-        [(dataset.held_out.images[:3], dataset.held_out.labels[:3], torch.arange(3))], Pooled(), "cpu"
+        [(dataset.held_out.images[:3], dataset.held_out.labels[:3], torch.arange(3))], Counted(), "cpu"
     )
     distance = figures(generated, reference, real)[0]
     assert distance.real is None
@@ -103,14 +95,14 @@ def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, referen
 
 
 def test_metrics_of_other_extractors_are_not_measured(dataset: Dataset):
-    other = Pooled(name="another")
+    other = Counted(name="another")
     assert metrics_for(other.name) == {}
-    assert all(METRICS[name].extractor == "classifier" for name in metrics_for(Pooled.name))
+    assert all(METRICS[name].extractor == "classifier" for name in metrics_for(Counted.name))
 
 
 def test_reference_is_the_whole_training_split(dataset: Dataset, reference: FeatureSet):
     assert len(reference) == len(dataset.train)
-    expected = Pooled()(dataset.train.images)["features"].double().mean(0)
+    expected = Counted()(dataset.train.images)["features"].double().mean(0)
     torch.testing.assert_close(reference.moments("features").mean, expected)
 
 
@@ -122,8 +114,8 @@ def test_real_images_have_the_classes_of_the_generated_ones(dataset: Dataset):
 
 
 def test_more_images_than_are_held_out_take_all_there_are(dataset: Dataset):
-    generated = measure(drawn(dataset, 1000), Pooled(), "cpu")
-    assert len(real_features(dataset, generated, Pooled(), "cpu")) == len(dataset.held_out) == 355
+    generated = measure(drawn(dataset, 1000), Counted(), "cpu")
+    assert len(beside(dataset, generated)) == len(dataset.held_out) == 355
     assert matching(dataset.held_out.labels, None, 9999).tolist() == list(range(355))
 
 

@@ -1,33 +1,19 @@
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from evaluation.stand_in import WIDTHS, Counted
 
 from triptych.data import digits
 from triptych.data.dataset import Dataset
 from triptych.evaluation.judge import Judge
 from triptych.evaluation.measure import figures, measure
-from triptych.evaluation.reference import real_features, reference_features
-from triptych.metrics.extractors import EXTRACTORS, Available
+from triptych.evaluation.reference import matching, real_features
+from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.features import FeatureSet
 from triptych.work import Work
 
-
-@dataclass
-class Counted:
-    """Stands in for a network: four mean intensities, scores that follow the first, images counted."""
-
-    name: str = "classifier"
-    sha256: str = "0" * 64
-    images: int = field(default=0, compare=False)
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        self.images += len(images)
-        quarters = torch.nn.functional.avg_pool2d(images.float() / 255, 4).flatten(1)
-        scores = -(quarters[:, :1] * 20 - torch.arange(10.0)).square()
-        return {"features": quarters, "log_probs": scores.log_softmax(1)}
+EVERY = torch.arange(1442)
 
 
 @pytest.fixture(scope="module")
@@ -42,52 +28,89 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def reference(dataset: Dataset, extractor: Counted, **options) -> FeatureSet:
+    return real_features(dataset.train, EVERY, extractor, WIDTHS, "cpu", **options)
+
+
 def held_out(dataset: Dataset, extractor: Counted, count: int = 100) -> FeatureSet:
-    images = dataset.held_out.take(torch.arange(count))
-    return measure([(images.images, images.labels, torch.arange(count))], extractor, "cpu")
+    return real_features(dataset.held_out, torch.arange(count), extractor, WIDTHS, "cpu")
 
 
 def test_kept_features_give_the_same_figures_bit_for_bit(dataset: Dataset, cache: Path):
     extractor = Counted()
-    sets = [reference_features(dataset, extractor, "cpu") for _ in range(2)]
+    sets = [reference(dataset, extractor) for _ in range(2)]
     assert extractor.images == len(dataset.train)
-    straight = measure([(dataset.train.images, dataset.train.labels, torch.arange(1442))], extractor, "cpu")
+    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu")
     generated = held_out(dataset, extractor)
-    first, second = (figures(generated, reference, generated) for reference in sets)
+    first, second = (figures(generated, kept, generated) for kept in sets)
     assert first == second
     for one, other in zip(first, figures(generated, straight, generated), strict=True):
         assert one.estimate == pytest.approx(other.estimate, rel=1e-12)
 
 
-def test_every_extractor_has_a_file_of_its_own(dataset: Dataset, cache: Path):
+def test_every_extractor_and_choice_of_images_has_a_store_of_its_own(dataset: Dataset, cache: Path):
     for sha256 in ("1" * 64, "2" * 64):
         extractor = Counted(sha256=sha256)
-        reference_features(dataset, extractor, "cpu")
+        reference(dataset, extractor)
         assert extractor.images == len(dataset.train)
-    assert len(list(cache.iterdir())) == 2
+    some = real_features(dataset.train, EVERY[::1][:1200], extractor, WIDTHS, "cpu")
+    assert len(some) == 1200
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_some_images_are_known_by_their_numbers_in_the_split(dataset: Dataset, cache: Path):
+    odd = EVERY[1:1401]
+    kept = real_features(dataset.train, odd, Counted(), WIDTHS, "cpu")
+    few = real_features(dataset.train, EVERY[1:501:2], Counted(), WIDTHS, "cpu")
+    assert torch.equal(kept.index, odd)
+    assert torch.equal(kept.labels, dataset.train.labels[odd])
+    assert torch.equal(kept.rows("features")[::2][: len(few)], few.rows("features"))
+
+
+def test_what_was_cut_off_goes_on(dataset: Dataset, cache: Path):
+    class Dies(Counted):
+        def __call__(self, images):
+            if self.images >= 1000:
+                raise KeyboardInterrupt
+            return super().__call__(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        reference(dataset, Dies())
+    extractor = Counted()
+    after = reference(dataset, extractor)
+    assert extractor.images == 442
+    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu")
+    assert torch.equal(after.rows("features"), straight.rows("features"))
 
 
 def test_damaged_features_are_told_and_made_anew(dataset: Dataset, cache: Path):
     extractor = Counted()
-    first = reference_features(dataset, extractor, "cpu")
-    (file,) = cache.iterdir()
+    first = reference(dataset, extractor)
+    covariance = first.moments("features").covariance
+    (folder,) = cache.iterdir()
+    file = folder / "features.f32"
     whole = file.read_bytes()
     file.write_bytes(whole[:-4] + b"\0\0\0\0")
-    with pytest.warns(UserWarning, match="damaged"):
-        again = reference_features(dataset, extractor, "cpu")
-    assert torch.equal(again.moments("features").covariance, first.moments("features").covariance)
+    extractor.images = 0
+    with pytest.warns(UserWarning, match="1 of its batches are not as they were written: measuring them"):
+        again = reference(dataset, extractor)
+    assert extractor.images == 442  # of the last batch alone
+    assert torch.equal(again.moments("features").covariance, covariance)
     assert file.read_bytes() == whole
 
 
-def test_features_of_small_sets_are_not_kept(dataset: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_features_of_few_images_are_not_kept(dataset: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("triptych.evaluation.reference.KEPT_FROM", 1443)
-    reference_features(dataset, Counted(), "cpu")
+    reference(dataset, Counted())
     assert not list(cache.iterdir())
 
 
-def test_work_on_real_images_tells_how_far_it_has_come(dataset: Dataset):
+@pytest.mark.parametrize("kept", [True, False])
+def test_work_on_real_images_tells_how_far_it_has_come(dataset: Dataset, cache: Path, monkeypatch, kept):
+    if not kept:
+        monkeypatch.setattr("triptych.evaluation.reference.KEPT_FROM", 1443)
     seen: list[Work] = []
-    reference_features(dataset, Counted(), "cpu", watch=seen.append)
+    reference(dataset, Counted(), watch=seen.append)
     assert [(work.done, work.total) for work in seen] == [(n, 1442) for n in (0, 500, 1000, 1442)]
     assert {work.what for work in seen} == {"measuring digits/train"}
 
@@ -96,15 +119,26 @@ def test_a_judge_measures_real_images_once_for_rows_of_like_classes(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     extractor = Counted()
-    available = Available(lambda train, device, *, watch: extractor, lambda train: {"features": 4})
-    monkeypatch.setitem(EXTRACTORS, "classifier", available)
+    monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
     judge = Judge(dataset, torch.device("cpu"))
     hundred, fifty = held_out(dataset, extractor), held_out(dataset, extractor, 50)
     extractor.images = 0
-    assert judge.real(hundred) is judge.real(hundred)
+    assert judge.real("classifier", hundred) is judge.real("classifier", hundred)
     assert extractor.images == 100
-    bare = judge.real(hundred.unlabelled())
-    assert len(judge.real(fifty)) == 50
+    bare = judge.real("classifier", hundred.unlabelled())
+    assert len(judge.real("classifier", fifty)) == 50
     assert extractor.images == 250
-    assert torch.equal(judge.real(hundred).index, real_features(dataset, hundred, extractor, "cpu").index)
-    assert not torch.equal(bare.index, judge.real(hundred).index)
+    index = matching(dataset.held_out.labels, hundred.labels, 100)
+    assert torch.equal(judge.real("classifier", hundred).index, index)
+    assert not torch.equal(bare.index, index)
+
+
+def test_either_split_may_be_the_reference(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    """As in figures against the test images, with as many training images beside."""
+    extractor = Counted()
+    monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
+    judge = Judge(dataset, torch.device("cpu"), reference="held-out")
+    assert torch.equal(judge.reference("classifier").labels, dataset.held_out.labels)
+    beside = judge.real("classifier", held_out(dataset, extractor))
+    rows = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu").rows("features")
+    assert torch.equal(beside.rows("features"), rows[beside.index])

@@ -19,8 +19,7 @@ PASSPORT = Passport(
     reference="digits/train",
     reference_digest="r",
     reference_count=1442,
-    extractor="classifier",
-    extractor_digest="e",
+    extractors={"classifier": "e"},
     versions={},
     device=Device("cpu", 1, 1),
 )
@@ -74,7 +73,7 @@ def test_metrics_that_nobody_knows_are_refused():
     [
         {"count": 50},
         {"reference_digest": "x"},
-        {"extractor_digest": "x"},
+        {"extractors": {"classifier": "x"}},
         {"held_out_digest": "x"},
         {"weights": "ema_long"},
     ],

@@ -185,8 +185,7 @@ class RunWriter:
             reference="cifar10/test",
             reference_digest="a" * 64,
             reference_count=10_000,
-            extractor="inception-2015-12-05",
-            extractor_digest="b" * 64,
+            extractors={"inception-2015-12-05": "b" * 64},
             versions=VERSIONS,
             device=ONE_V100,
         )

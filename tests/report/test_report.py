@@ -161,7 +161,7 @@ def test_the_note_on_mse_is_absent_where_it_does_not_hold(tmp_path, figure_at_33
 def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path):
     mamba.evaluate(4000, (fid(9.0),), count=50_000)
     mamba.evaluate(4000, (fid(8.0),), reference_digest="f" * 64, reference="cifar10/train")
-    mamba.evaluate(4000, (fid(7.0),), extractor_digest="e" * 64, extractor="classifier")
+    mamba.evaluate(4000, (fid(7.0),), extractors={"classifier": "e" * 64})
     mamba.evaluate(4000, (fid(6.0),), held_out_digest="d" * 64)
     evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
     found = tables(evaluation)

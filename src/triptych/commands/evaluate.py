@@ -19,9 +19,12 @@ from triptych.parsing import parse, refuse_below_one
 if TYPE_CHECKING:
     from triptych.distributed import Ranks
     from triptych.evaluation.judge import Judge
-    from triptych.generation import Request
+    from triptych.generation import Generated, Request
     from triptych.record.events import Evaluated, Passport
     from triptych.runs import Model, Run
+
+FOLDER = "evaluations"
+"""In a run's folder: features of rows that are not finished yet."""
 
 
 @dataclass(frozen=True)
@@ -186,14 +189,17 @@ def measured_row(
     """Return the row of one model and request, measured now and recorded."""
     from tqdm import tqdm
 
-    share = len(judge.ranks.share(asked.request.count))
+    folder = opened.folder / FOLDER
     silent = options.quiet or options.json or not sys.stderr.isatty()
-    with tqdm(total=share, unit="image", disable=silent, leave=False) as bar:
-        row = judge.row(
-            model.denoiser, asked.request, asked.passport, lambda batch: bar.update(len(batch.index))
-        )
+    with tqdm(total=asked.request.count, unit="image", disable=silent, leave=False) as bar:
+
+        def watch(batch: Generated) -> None:
+            bar.update(len(batch.index) * judge.ranks.size)
+
+        row = judge.row(model.denoiser, asked.request, asked.passport, folder, watch)
     if judge.ranks.first:
         opened.record.append(row, model.step, model.attempt)
+        judge.store(asked.request, asked.passport, folder).remove()
     return row
 
 

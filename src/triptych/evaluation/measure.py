@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.metrics import METRICS
 from triptych.metrics.extractors.extractor import Extractor
@@ -53,43 +52,6 @@ def measure(
     features = no_features(extractor, metrics)
     for pixels, labels, index in images:
         features.add(extractor(pixels.to(device)), labels, index)
-    return features
-
-
-def measure_together(
-    images: Iterable[Batch],
-    extractor: Extractor,
-    device: torch.device | str,
-    metrics: Mapping[str, Metric],
-    ranks: Ranks,
-) -> FeatureSet:
-    """Return on the first rank what `measure` does of the images of all ranks, and on the others no images.
-
-    The features themselves are brought together, rank by rank, and then summed up: as if one process had
-    measured the same batches in the same order, to the last bit. They are smaller
-    than their sums, which are squares for each class and group.
-
-    Args:
-        images: those of this rank; else as `measure`.
-        extractor: the same network on every rank.
-        device: of this rank.
-        metrics: as `measure`.
-        ranks: all of which call this.
-
-    Raises:
-        UserError: an index occurs twice.
-    """
-    if not ranks.many:
-        return measure(images, extractor, device, metrics)
-    features = no_features(extractor, metrics)
-    needed = {need.name for metric in metrics.values() for need in metric.needs}
-    mine = []
-    for pixels, labels, index in images:
-        outputs = {name: rows.cpu() for name, rows in extractor(pixels.to(device)).items() if name in needed}
-        mine.append((outputs, None if labels is None else labels.cpu(), index.cpu()))
-    for batches in ranks.gather(mine):
-        for outputs, labels, index in batches:
-            features.add({name: rows.to(device) for name, rows in outputs.items()}, labels, index)
     return features
 
 

@@ -1,4 +1,4 @@
-"""The real images that generated ones are set against: all of the training split, and some held out."""
+"""The real images that generated ones are set against: a whole split, and others to stand beside them."""
 
 from __future__ import annotations
 
@@ -8,95 +8,74 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from triptych.cache import cache_folder, read_weights, write_weights
-from triptych.data.dataset import Dataset, ImageSet
-from triptych.evaluation.measure import Batch, measure, no_features
+from triptych.cache import cache_folder
+from triptych.data.dataset import ImageSet
+from triptych.evaluation.measure import Batch, measure
 from triptych.metrics import METRICS
 from triptych.metrics.extractors.extractor import Extractor
+from triptych.metrics.feature_store import FeatureStore
 from triptych.metrics.features import FeatureSet
 from triptych.metrics.metric import Metric
 from triptych.work import Watch, Work, unwatched
 
 BATCH = 500
-
 KEPT_FROM = 5_000
-"""Training images from which their features are kept in the cache: fewer are measured in a few seconds."""
-
-
-def reference_features(
-    dataset: Dataset,
-    extractor: Extractor,
-    device: torch.device | str,
-    metrics: Mapping[str, Metric] = METRICS,
-    watch: Watch = unwatched,
-) -> FeatureSet:
-    """Return the features of the whole training split: the reference of every figure."""
-    train = dataset.train
-    outputs = training_outputs(train, extractor, device, watch)
-    labels = train.labels.cpu()
-    features = no_features(extractor, metrics)
-    for chunk in torch.arange(len(train)).split(BATCH):
-        features.add({name: rows[chunk] for name, rows in outputs.items()}, labels[chunk], chunk)
-    return features
-
-
-def training_outputs(
-    train: ImageSet, extractor: Extractor, device: torch.device | str, watch: Watch = unwatched
-) -> dict[str, Tensor]:
-    """Return the extractor's outputs of all training images, in order, on the host: each float32 [N, D].
-
-    Those of a large split come from the cache, where they stand as they were computed, bit for bit, under a
-    key of images, extractor and kind of device. A damaged file is replaced, with a warning.
-    """
-    key = repr((train.digest, extractor.name, extractor.sha256, torch.device(device).type))
-    path = cache_folder() / f"features-{hashlib.sha256(key.encode()).hexdigest()[:20]}.safetensors"
-    kept = read_weights(path) if len(train) >= KEPT_FROM else None
-    if kept is not None:
-        return kept
-    parts: dict[str, list[Tensor]] = {}
-    for pixels, _, _ in _batches(train, torch.arange(len(train)), watch):
-        for name, rows in extractor(pixels.to(device)).items():
-            parts.setdefault(name, []).append(rows.cpu())
-    outputs = {name: torch.cat(rows) for name, rows in parts.items()}
-    if len(train) >= KEPT_FROM:
-        write_weights(path, outputs)
-    return outputs
+"""Real images from which their features are kept in the cache: fewer are measured in a few seconds."""
 
 
 def real_features(
-    dataset: Dataset,
-    generated: FeatureSet,
+    images: ImageSet,
+    index: Tensor,
     extractor: Extractor,
+    widths: Mapping[str, int],
     device: torch.device | str,
     metrics: Mapping[str, Metric] = METRICS,
     watch: Watch = unwatched,
 ) -> FeatureSet:
-    """Return the features of held-out images that match `generated` in number and classes.
+    """Return the features of some images of a split, known by their numbers there.
 
-    Its length tells how many there are: fewer where the held-out split has fewer.
-    """
-    held_out = dataset.held_out
-    labels = generated.labels if generated.labelled else None
-    index = matching(held_out.labels.cpu(), labels, len(generated))
-    return measure(_batches(held_out, index, watch), extractor, device, metrics)
-
-
-def matching(held_out: Tensor, wanted: Tensor | None, count: int) -> Tensor:
-    """Choose held-out images with the classes of other images, as far as there are so many.
+    Those of many images are kept in the cache, under a key of images, extractor and kind of device, bit for
+    bit. They are mapped from there, which takes no memory, and go on where they were cut off.
 
     Args:
-        held_out: labels of the held-out images, int64 [N].
+        images: the split.
+        index: numbers of the images, int64 [M], ascending.
+        extractor: the network, already on `device`.
+        widths: numbers in each of its outputs, by name.
+        device: where to run it.
+        metrics: those that will read the features.
+        watch: sees how far the work has come.
+    """
+    if len(index) < KEPT_FROM:
+        return measure(_batches(images, index, watch), extractor, device, metrics)
+    chosen = hashlib.sha256(index.numpy().tobytes()).hexdigest()
+    kind = torch.device(device).type
+    identity = repr((images.digest, chosen, extractor.name, extractor.sha256, kind))
+    folder = cache_folder() / f"features-{hashlib.sha256(identity.encode()).hexdigest()[:20]}"
+    store = FeatureStore(folder, widths, len(index), BATCH, identity)
+    missing = store.read()
+    left = torch.cat([index[:0], *(index[batch * BATCH :][:BATCH] for batch in missing)])
+    for batch, (pixels, _, _) in zip(missing, _batches(images, left, watch), strict=True):
+        store.write(batch, extractor(pixels.to(device)))
+    return FeatureSet.of(store.rows(), images.labels.cpu()[index], extractor.sha256, index)
+
+
+def matching(available: Tensor, wanted: Tensor | None, count: int) -> Tensor:
+    """Choose real images with the classes of other images, as far as there are so many.
+
+    Args:
+        available: labels of the real images, int64 [N].
         wanted: labels to match, int64 [M]; None to choose `count` images regardless of class.
         count: number of images where `wanted` is None.
 
     Returns:
-        positions in `held_out`, int64, ascending: at most as many of each class as occur in `wanted`,
+        positions in `available`, int64, ascending: at most as many of each class as occur in `wanted`,
         evenly spaced among those of the class, so that the order of the files favours none.
     """
     if wanted is None:
-        return _spaced(torch.arange(len(held_out)), count)
+        return _spaced(torch.arange(len(available)), count)
     chosen = [
-        _spaced((held_out == label).nonzero().squeeze(1), int((wanted == label).sum()))
+        _spaced((available == label).nonzero().squeeze(1), int((wanted == label).sum()))
         for label in wanted.unique().tolist()
     ]
     return torch.cat(chosen).sort().values
@@ -109,7 +88,7 @@ def _spaced(positions: Tensor, count: int) -> Tensor:
 
 def _batches(images: ImageSet, index: Tensor, watch: Watch) -> Iterator[Batch]:
     work = Work(f"measuring {images.name}", 0, len(index))
-    for chunk in index.split(BATCH):
+    for chunk in index.split(BATCH) if len(index) else ():
         watch(work)
         part = images.take(chunk.to(images.labels.device))
         yield part.images, part.labels, chunk

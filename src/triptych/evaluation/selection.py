@@ -43,13 +43,14 @@ class Agreement:
     checkpoints: int
 
 
-def comparable(passport: Passport) -> tuple[str, str, str, int, str]:
+def comparable(passport: Passport) -> tuple:
     """Return what two rows must share to stand in one column.
 
-    Real images, extractor, number of images, and which weights: raw ones or an average of them.
+    Real images, extractors, number of images, and which weights: raw ones or an average of them.
     """
     p = passport
-    return p.reference_digest, p.held_out_digest, p.extractor_digest, p.count, p.weights
+    extractors = tuple(sorted(p.extractors.items()))
+    return p.reference_digest, p.held_out_digest, extractors, p.count, p.weights
 
 
 def figure_of(row: Evaluated, metric: str) -> Figure | None:

@@ -65,18 +65,25 @@ class FeatureSet:
         self._sums: dict[str, Sums] = {}
 
     @classmethod
-    def of(cls, rows: Mapping[str, Tensor], labels: Tensor | None, extractor: str = "") -> FeatureSet:
-        """Return the set of images 0, 1, ... with these features, which are not copied.
+    def of(
+        cls,
+        rows: Mapping[str, Tensor],
+        labels: Tensor | None,
+        extractor: str = "",
+        index: Tensor | None = None,
+    ) -> FeatureSet:
+        """Return the set of images with these features, which are not copied.
 
         Args:
             rows: float32 [N, D] by name.
             labels: int64 [N], or None.
             extractor: as above.
+            index: number of each image, int64 [N], ascending; None: 0, 1, ...
         """
         made = cls((), extractor)
         made._rows = {name: [given] for name, given in rows.items()}
         count = len(next(iter(rows.values())))
-        made._index = torch.arange(count)
+        made._index = torch.arange(count) if index is None else index
         made._labels = torch.full((count,), UNLABELLED) if labels is None else labels.to("cpu", torch.int64)
         return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,26 @@ class Passport:
     """Name and split of the reference set, such as `digits/train`."""
     reference_digest: str
     reference_count: int
-    extractor: str
-    extractor_digest: str
     versions: dict[str, str]
     device: Device
     precision: str = "float32"
     """Of the network that drew the images."""
     held_out_digest: str = ""
     """Of the real images beside the generated ones; empty in records of older versions."""
+    beside: str = ""
+    """Name and split of those, such as `digits/held-out`; empty in records of older versions."""
+    extractors: dict[str, str] = field(default_factory=dict)
+    """The networks that features come from: the sha256 of each by name."""
+    extractor: str = ""
+    """The only one, in records of older versions, whose digest is in `extractor_digest`."""
+    extractor_digest: str = ""
+
+    def __post_init__(self) -> None:
+        """Put the one extractor of older records where the others are."""
+        if self.extractor and not self.extractors:
+            object.__setattr__(self, "extractors", {self.extractor: self.extractor_digest})
+        for legacy in ("extractor", "extractor_digest"):
+            object.__setattr__(self, legacy, "")
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     used = words("comma").join(distinct(device(row.passport.device, words) for row in rows))
     precision = words("comma").join(distinct(row.passport.precision for row in rows))
     sizes = words("comma").join(distinct(numbers.count(row.event.data.batch_size) for row in rows))
-    reference, extractor = passport.reference_digest[:DIGEST], passport.extractor_digest[:DIGEST]
+    reference = passport.reference_digest[:DIGEST]
     size = numbers.count(passport.reference_count)
     beside = [words("held_out_set", digest=passport.held_out_digest[:DIGEST])]
     return Items(
@@ -195,7 +195,7 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
             words("sampling_precision", precision=precision),
             words("reference", name=passport.reference, count=size, digest=reference),
             *(beside if passport.held_out_digest else ()),
-            words("extractor", name=passport.extractor, digest=extractor),
+            *(words("extractor", name=n, digest=d[:DIGEST]) for n, d in sorted(passport.extractors.items())),
             words("measured", count=numbers.count(passport.count)),
             words("batch_size", size=sizes),
         )

@@ -45,7 +45,7 @@ class Row:
         """How the row was measured: by what, against what, of how many images."""
         p = self.passport
         reference = (p.reference_digest, p.reference, p.reference_count, p.held_out_digest)
-        return *reference, p.extractor_digest, p.extractor, p.count
+        return *reference, *sorted(p.extractors.items()), p.count
 
     @property
     def mse_rank(self) -> int | None:
