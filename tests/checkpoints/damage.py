@@ -1,7 +1,10 @@
 """What a disk, a crash or a careless hand may do to a checkpoint."""
 
+import hashlib
 import shutil
 from pathlib import Path
+
+from triptych.checkpoints.manifest import ListedFile
 
 DAMAGES = {
     "truncated": "weights.safetensors has ",
@@ -11,6 +14,11 @@ DAMAGES = {
     "gone": "its folder is gone, though the record tells of it",
 }
 """Each with what is said of it."""
+
+
+def listed(name: str, data: bytes) -> ListedFile:
+    """Describe the file `name` that holds `data`, as a manifest does."""
+    return ListedFile(name, len(data), hashlib.sha256(data).hexdigest())
 
 
 def damage(folder: Path, how: str) -> None:

@@ -92,8 +92,8 @@ def test_given_up_while_saving(saved: Path, name: str):
         assert same(read(saved / name), make(2))
         return True
 
-    # Before each of three parts and each of four files is written, and before all is published.
-    assert each_call(saved, attempt) == 3 + 4 + 1 + 1
+    # Before each of four files is written, and before all is published.
+    assert each_call(saved, attempt) == 4 + 1 + 1
 
 
 @pytest.mark.parametrize("save", [write_next, write_again, write_over_broken])

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoints.damage import listed
 from checkpoints.small import make, same
 
-from triptych.checkpoints.manifest import LARGEST, BrokenCheckpoint, ListedFile, Manifest
+from triptych.checkpoints.manifest import LARGEST, BrokenCheckpoint, Manifest
 from triptych.checkpoints.read import read
 from triptych.checkpoints.verify import read_state, verify
 from triptych.errors import UserError
@@ -41,7 +42,7 @@ def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
 def plant(folder: Path, part: str, data: bytes) -> None:
     """Put other bytes behind a part, with a manifest that vouches for them."""
     manifest = Manifest.load(folder)
-    file = ListedFile.of(manifest.parts[part].name, data)
+    file = listed(manifest.parts[part].name, data)
     (folder / file.name).write_bytes(data)
     (folder / "manifest.json").write_bytes(Manifest({**manifest.parts, part: file}, manifest.state).encode())
 
@@ -182,7 +183,7 @@ def test_types_that_torch_does_not_know_are_refused(folder: Path):
 @pytest.mark.parametrize("text", ["[1]", "NaN", '{"loss": NaN}', '{"loss": -Infinity}', "{", "[" * 100_000])
 def test_states_that_are_none(folder: Path, text: str):
     manifest = Manifest.load(folder)
-    state = ListedFile.of("state.json", text.encode())
+    state = listed("state.json", text.encode())
     (folder / "state.json").write_text(text)
     (folder / "manifest.json").write_bytes(Manifest(manifest.parts, state).encode())
     assert "state.json is no JSON" in broken(folder)

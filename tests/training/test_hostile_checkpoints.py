@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints.damage import listed
 from checkpoints.faults import snapshot
 from checkpoints.test_manifest import entry, header, plant, rewrite
 from safetensors.torch import load_file, save
 from training.tiny import train
 
 from triptych.checkpoints.find import FOLDER
-from triptych.checkpoints.manifest import ListedFile, Manifest
+from triptych.checkpoints.manifest import Manifest
 from triptych.cli import main
 
 NAME = "epoch-00006"
@@ -61,7 +62,7 @@ def plant_state(folder: Path, change: Callable[[dict], object] | bytes) -> None:
         data = json.dumps(state).encode()
     assert isinstance(data, bytes)
     (folder / manifest.state.name).write_bytes(data)
-    vouching = Manifest(manifest.parts, ListedFile.of(manifest.state.name, data))
+    vouching = Manifest(manifest.parts, listed(manifest.state.name, data))
     (folder / "manifest.json").write_bytes(vouching.encode())
 
 

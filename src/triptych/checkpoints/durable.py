@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,20 +15,45 @@ CHUNK = 16 << 20
 """Bytes handed to the system at once: Linux takes at most 2 GiB, and signals are handled in between."""
 
 
-def write_file(path: Path, data: bytes, proceed: Callable[[], None] = lambda: None) -> None:
+Proceed = Callable[[], None]
+"""Asked at every chunk of a long piece of writing; raises to give it up."""
+
+
+def always() -> None:
+    """Never give up."""
+
+
+def write_file(path: Path, data: Iterable[bytes | memoryview], proceed: Proceed = always) -> None:
     """Create `path` with `data` and flush it to the disk; raises OSError, also if it exists.
 
-    `proceed` is called before each chunk, and may raise to give up.
+    `proceed` is asked before each chunk.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        view = memoryview(data)
-        while view:
-            proceed()
-            view = view[os.write(descriptor, view[:CHUNK]) :]
+        for chunk in chunks(data):
+            view = memoryview(chunk)
+            while view:
+                proceed()
+                view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def chunks(data: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
+    """Yield `data` in pieces of `CHUNK` bytes, the last of which may be shorter."""
+    pending = bytearray()
+    for piece in data:
+        left = memoryview(piece)
+        while left:
+            room = CHUNK - len(pending)
+            pending += left[:room]
+            left = left[room:]
+            if len(pending) == CHUNK:
+                yield pending
+                pending = bytearray()
+    if pending:
+        yield pending
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,11 +48,6 @@ class ListedFile:
     sha256: str
 
     @classmethod
-    def of(cls, name: str, data: bytes) -> ListedFile:
-        """Describe the file `name` that holds `data`."""
-        return cls(name, len(data), hashlib.sha256(data).hexdigest())
-
-    @classmethod
     def from_json(cls, entry: Any, suffix: str) -> ListedFile:
         """Check an entry of unknown origin; raises ValueError where it could lead out of the folder."""
         if not isinstance(entry, dict) or entry.keys() != {"file", "size", "sha256"}:

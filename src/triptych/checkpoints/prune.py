@@ -120,7 +120,7 @@ def thin(folder: Path) -> bool:
         return False
     with aside(folder.parent, folder.name) as staged:
         thinned = replace(manifest, parts={part: manifest.parts[part] for part in manifest.drawable})
-        write_file(staged / manifests.FILE_NAME, thinned.encode())
+        write_file(staged / manifests.FILE_NAME, [thinned.encode()])
         commit(staged, folder)
     return True
 

@@ -1,22 +1,23 @@
 """Writing a checkpoint: aside, flushed, read back, then published by one rename."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import torch as safetensors
 from torch import Tensor
 
 from triptych.checkpoints import manifest as manifests
 from triptych.checkpoints.commit import commit, free_name
 from triptych.checkpoints.contents import Contents
-from triptych.checkpoints.durable import aside, sync_folder, write_file
+from triptych.checkpoints.durable import Proceed, always, aside, sync_folder, write_file
 from triptych.checkpoints.manifest import BrokenCheckpoint, ListedFile, Manifest
 from triptych.checkpoints.names import parse
+from triptych.checkpoints.tensor_file import encoded
 from triptych.checkpoints.verify import verify
 from triptych.errors import UserError
 
@@ -45,12 +46,11 @@ def write(root: Path, name: str, contents: Contents) -> Path:
     return write_finite(root, name, contents)
 
 
-def write_finite(
-    root: Path, name: str, contents: Contents, proceed: Callable[[], None] = lambda: None
-) -> Path:
+def write_finite(root: Path, name: str, contents: Contents, proceed: Proceed = always) -> Path:
     """Do as `write` does with weights that are known to be finite, without arithmetic on them.
 
-    `proceed` is called every now and then until the checkpoint is published, and may raise to give up.
+    `proceed` is asked before every chunk of a file, and last before the checkpoint is published; whatever it
+    raises leaves everything as it was.
     """
     if parse(name) is None:
         raise ValueError(f"{name!r} is no checkpoint name")
@@ -70,7 +70,7 @@ def _write(
     name: str,
     tensors: dict[str, dict[str, Tensor]],
     state: bytes,
-    proceed: Callable[[], None],
+    proceed: Proceed,
 ) -> Path:
     folder = root / name
     if not root.is_dir():
@@ -80,11 +80,10 @@ def _write(
     with aside(root, name) as staged:
         parts = {}
         for part, named in tensors.items():
-            proceed()
-            data = _encode(named)
-            parts[part] = _write_listed(staged, free_name(folder, part, ".safetensors"), data, proceed)
-        manifest = Manifest(parts, _write_listed(staged, free_name(folder, "state", ".json"), state, proceed))
-        write_file(staged / manifests.FILE_NAME, manifest.encode())
+            free = free_name(folder, part, ".safetensors")
+            parts[part] = _write_listed(staged, free, encoded(named), proceed)
+        listed = _write_listed(staged, free_name(folder, "state", ".json"), [state], proceed)
+        write_file(staged / manifests.FILE_NAME, [Manifest(parts, listed).encode()])
         sync_folder(staged)
         verify(staged)
         proceed()
@@ -96,21 +95,21 @@ def _write(
     return folder
 
 
-def _write_listed(folder: Path, name: str, data: bytes, proceed: Callable[[], None]) -> ListedFile:
-    write_file(folder / name, data, proceed)
-    return ListedFile.of(name, data)
+def _write_listed(
+    folder: Path, name: str, data: Iterable[bytes | memoryview], proceed: Proceed
+) -> ListedFile:
+    """Write a file, and describe it as the manifest does."""
+    digest, size = hashlib.sha256(), 0
 
+    def counted() -> Iterator[bytes | memoryview]:
+        nonlocal size
+        for piece in data:
+            digest.update(piece)
+            size += len(piece)
+            yield piece
 
-def _encode(tensors: dict[str, Tensor]) -> bytes:
-    """Return the tensors as one safetensors file; a tensor that shares memory is written in full."""
-    separate: dict[str, Tensor] = {}
-    storages = set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        separate[name] = tensor.clone() if storage in storages else tensor
-        storages.add(storage)
-    return safetensors.save(separate)
+    write_file(folder / name, counted(), proceed)
+    return ListedFile(name, size, digest.hexdigest())
 
 
 def _encode_state(state: dict[str, Any]) -> bytes:

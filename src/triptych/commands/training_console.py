@@ -29,7 +29,8 @@ class TrainingConsole:
         self.price = price
         self._bar: tqdm | None = None
         self._forecast: Forecast | None = None
-        self._held_out: HeldOut | None = None
+        self._held_out: dict[int, HeldOut] = {}
+        """By step: a checkpoint may be safe only after the next one was measured."""
 
     def say(self, line: str) -> None:
         """Print a line, above the bar while there is one."""
@@ -91,9 +92,9 @@ class TrainingConsole:
                     f"loss {progress.loss:.4f}, {progress.images_per_second:.0f} images/s", refresh=False
                 )
             case HeldOut() as held_out:
-                self._held_out = held_out
+                self._held_out[event.step] = held_out
             case Saved() as saved:
-                mse, self._held_out = self._held_out, None
+                mse = self._held_out.pop(event.step, None)
                 self.say(f"saved {saved.checkpoint}{told_error(mse) if mse else ''}")
             case Previewed() as previewed:
                 self.say(f"drew {previewed.picture} ({previewed.took:.1f} s)")

@@ -40,5 +40,5 @@ def export(run: Run, model: Model, out: Path, layout: str) -> int:
         for name, content in files.items():
             path = staged / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, content)
+            write_file(path, [content])
     return sum(map(len, files.values()))

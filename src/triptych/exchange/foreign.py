@@ -166,7 +166,7 @@ def write_run(
     refuse_taken(folder, "import into", "choose another --name or --runs")
     try:
         with published(folder) as staged:
-            write_file(staged / CONFIG, yaml.safe_dump(experiment.fields(), sort_keys=False).encode())
+            write_file(staged / CONFIG, [yaml.safe_dump(experiment.fields(), sort_keys=False).encode()])
             state = {"step": 0, "epoch": 0.0, "attempt": 0, "best": []}
             write(staged / FOLDER, name_of(0), Contents({"ema": foreign.tensors}, state))
             Record(staged / FILE_NAME).append(event, step=0, attempt=0)

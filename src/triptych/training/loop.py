@@ -139,8 +139,9 @@ class Training:
     def _after_step(self) -> None:
         """Do what is due after a step."""
         step = self.state.step
-        if self.clock.progress_due(step):
+        if not self.ranks.many or self.clock.progress_due(step):  # many would have to speak of it
             self._note_saved(wait=False)
+        if self.clock.progress_due(step):
             self._report_progress()
         if self.clock.preview_due(step):
             self._preview()

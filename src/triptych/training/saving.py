@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Saver:
     """Writes the checkpoints of a run, one at a time, while its context lasts; the first rank's work.
 
     The context ends when what was begun is written; an interruption by the user gives it up, which leaves
-    everything as it was before.
+    everything as it was before, unless it is published already.
 
     Args:
         folder: of the run, whose lock the first rank holds.
@@ -91,9 +92,18 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._given_up.set()
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        # The run's lock is held until nothing is written any more, however often the user interrupts.
+        while self._save is not None and not self._save.done():
+            if interrupted:
+                self._given_up.set()
+            try:
+                futures.wait([self._save])
+            except KeyboardInterrupt:
+                interrupted = True
         self._pool.shutdown()
+        if interrupted and kind is None:
+            raise KeyboardInterrupt
 
     def begin(self, saving: Saving, contents: Callable[[], Contents]) -> None:
         """Begin to write what `contents` returns, which may change as soon as this returns.
@@ -145,6 +155,7 @@ class Saver:
 
     def _write(self, name: str, contents: Contents, begun: float) -> Written:
         folder = write_finite(self.root, name, contents, self._proceed)
+        self._proceed()  # what is left is not worth a wait
         chosen = best_checkpoints([event.data for event in self.record.history().of_kind(Evaluated)])
         pruned = prune(self.root, self.rule, chosen)
         size = folder_size(folder)
