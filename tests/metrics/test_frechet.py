@@ -5,11 +5,11 @@ import pytest
 import scipy.linalg
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.fid import FrechetInceptionDistance, _compute_fid
 
 from triptych.errors import UserError
-from triptych.metrics.features import FeatureSet
-from triptych.metrics.frechet import FrechetDistance, frechet_distance, half
+from triptych.metrics.features import FeatureSet, jackknife_group
+from triptych.metrics.frechet import FewRows, FrechetDistance, factor, frechet_distance, half
 from triptych.metrics.moments import Moments
 
 FD = FrechetDistance("fd", "classifier")
@@ -72,6 +72,68 @@ def test_agrees_with_a_general_matrix_square_root(dimensions: int):
     assert frechet_distance(a, b) == pytest.approx(slow_frechet(a, b), rel=1e-8)
 
 
+@pytest.mark.parametrize("dimensions", [3, 64])
+def test_agrees_with_the_arithmetic_of_torchmetrics(dimensions: int):
+    a, b = moments(samples(500, dimensions, 0)), moments(samples(400, dimensions, 1, scale=0.8))
+    theirs = _compute_fid(a.mean, a.covariance, b.mean, b.covariance)
+    assert frechet_distance(a, b) == pytest.approx(float(theirs), rel=1e-6)
+
+
+@pytest.mark.parametrize("smallest", [-1, -3])
+def test_features_of_very_unlike_size_agree_with_the_singular_values(smallest: int):
+    # Of F1^T F2, which are the roots of the eigenvalues of S1 S2, without the squares that cost digits.
+    sizes, turn = torch.logspace(1, smallest, 120).double(), torch.linalg.qr(samples(120, 120, 9)).Q
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(400, 120, generator=generator).double() * sizes * s @ turn for s in (1, 1.1)]
+    a, b = map(moments, drawn)
+    roots = torch.linalg.svdvals(torch.linalg.cholesky(a.covariance).mT @ torch.linalg.cholesky(b.covariance))
+    spreads = a.covariance.trace() + b.covariance.trace() - 2 * roots.sum()
+    expected = float((a.mean - b.mean).square().sum() + spreads)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-7)
+    assert frechet_distance(a, b) == pytest.approx(slow_frechet(a, b), rel=1e-6)
+
+
+def test_factor_is_triangular_unless_the_covariance_is_singular():
+    whole = moments(samples(50, 8, 0)).covariance
+    assert torch.equal(factor(whole), torch.linalg.cholesky(whole))
+    seen = (torch.arange(8) != 2).double()  # the third feature is always zero
+    for singular in (moments(samples(5, 8, 0)).covariance, whole * seen.outer(seen)):
+        found = factor(singular)
+        assert found.shape[1] < 8
+        torch.testing.assert_close(found @ found.mT, singular, rtol=0, atol=1e-12 * float(singular.norm()))
+
+
+@pytest.mark.parametrize("count", [2, 5, 16])
+@pytest.mark.parametrize("others", [10, 200])
+def test_few_rows_give_what_their_covariance_gives(count: int, others: int):
+    rows, target = 30 + samples(count, 16, 0), moments(30 + samples(others, 16, 1, scale=1.3))
+    few = FewRows(rows, target)
+    everything = torch.ones(count, dtype=torch.bool)
+    expected = frechet_distance(moments(rows), target)
+    assert few.distance(everything) == pytest.approx(expected, rel=1e-7)
+    if count > 2:
+        kept = torch.arange(count) != 1
+        assert few.distance(kept) == pytest.approx(frechet_distance(moments(rows[kept]), target), rel=1e-7)
+
+
+def test_few_images_take_the_same_way_to_whole_and_jackknife():
+    rows, others = samples(14, 16, 0).float(), samples(300, 16, 1).float()
+    value = FD(features(rows), features(others), force=True)
+    target, group = moments(others.double()), jackknife_group(torch.arange(14))
+    assert value.estimate == pytest.approx(frechet_distance(moments(rows.double()), target), rel=1e-8)
+    expected = [frechet_distance(moments(rows[group != g].double()), target) for g in range(10)]
+    assert value.groups == pytest.approx(expected, rel=1e-8)
+
+
+def test_classes_of_fewer_images_than_features():
+    rows, others = samples(40, 16, 0).float(), samples(90, 16, 1).float()
+    labels, other_labels = torch.arange(40) % 4, torch.arange(90) % 4
+    value = FD(features(rows, labels), features(others, other_labels))
+    for label, distance in enumerate(value.per_class):
+        own, target = moments(rows[labels == label].double()), moments(others[other_labels == label].double())
+        assert distance == pytest.approx(frechet_distance(own, target), rel=1e-8)
+
+
 def test_singular_covariances_agree_with_the_closed_form_on_their_common_plane():
     plane = torch.linalg.qr(samples(10, 10, 3)).Q[:, :4]
     a, b = moments(samples(100, 4, 0)), moments(samples(90, 4, 1, scale=2))
@@ -105,11 +167,11 @@ def test_agrees_with_torchmetrics():
 
 
 def test_each_class_is_the_distance_of_its_own_images():
-    rows, others = samples(90, 4, 0), samples(120, 4, 1, scale=1.5)
+    rows, others = samples(90, 4, 0).float(), samples(120, 4, 1, scale=1.5).float()
     labels, other_labels = torch.arange(90) % 3, torch.arange(120) % 3
     value = FD(features(rows, labels), features(others, other_labels))
     for label, distance in enumerate(value.per_class):
-        own, target = moments(rows[labels == label]), moments(others[other_labels == label])
+        own, target = moments(rows[labels == label].double()), moments(others[other_labels == label].double())
         assert distance == pytest.approx(frechet_distance(own, target), rel=1e-9)
     assert value.per_class_n == (30, 30, 30)
 
