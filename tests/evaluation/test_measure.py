@@ -7,9 +7,9 @@ from triptych.data.dataset import Dataset
 from triptych.errors import UserError
 from triptych.evaluation.measure import Batch, figures, measure, metrics_for
 from triptych.evaluation.reference import matching, real_features
+from triptych.jackknife import jackknife_spread
 from triptych.metrics import METRICS
 from triptych.metrics.features import FeatureSet
-from triptych.metrics.jackknife import jackknife_spread
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from triptych.jackknife import jackknife_spread
 from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
-from triptych.metrics.jackknife import jackknife_spread
 from triptych.metrics.metric import Metric, Value, Width
 from triptych.metrics.shuffles import Shuffle, shuffled
 

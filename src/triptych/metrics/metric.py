@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from triptych.errors import UserError
+from triptych.jackknife import jackknife_spread
 from triptych.metrics.features import FeatureSet, Need
-from triptych.metrics.jackknife import jackknife_spread
 
 Width = Callable[[str], int]
 """Number of features, D, by the name of the extractor's output."""

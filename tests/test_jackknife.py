@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from triptych.metrics.jackknife import jackknife_spread, paired_spread
+from triptych.jackknife import jackknife_spread, paired_spread
 
 
 def means_without_each_group(x: torch.Tensor, groups: int) -> list[float]:
