@@ -1,7 +1,7 @@
 """Other people's code, loaded file by file from checkouts of their repositories.
 
-Nothing of theirs is installed, and no other file of theirs is run: what a file imports, and what is measured
-does not need, is replaced by a stand-in for as long as it is being loaded.
+Nothing of theirs is installed where a program would find it, and no other file of theirs is run: what a file
+imports, and what is measured does not need, is replaced by a stand-in for as long as it is being loaded.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from benchmarks import timm_stand_in
 from benchmarks.comparison import Absent
 
 TIMM = "timm.models.vision_transformer"
+
+APART_FOLDER = "parity"
+"""In the environment's folder: where the set-up puts torch-fidelity, apart from torchmetrics."""
+
+TORCH_FIDELITY = (
+    *("defaults", "deprecations", "helpers", "feature_extractor_base", "interpolate_compat_tensorflow"),
+    "feature_extractor_inceptionv3",
+)
+"""Files of torch-fidelity, each of which imports from those before it alone; the last is wanted."""
 
 
 class Peer(NamedTuple):
@@ -72,6 +81,31 @@ def ssd_minimal(peers: Path | None) -> Peer | Absent:
     """Return the file of state-spaces/mamba that has `ssd_minimal_discrete`."""
     name = "mamba_ssm.ops.triton.ssd_combined"  # what its own test compares with
     return load(peers, "mamba", "mamba_ssm/modules/ssd_minimal.py", {name: Unneeded(name)})
+
+
+def torch_fidelity(peers: Path | None) -> Peer | Absent:
+    """Return the file of toshas/torch-fidelity that has `FeatureExtractorInceptionV3`.
+
+    From a checkout where there is one, and otherwise from the release that the set-up keeps apart.
+    """
+    folder, repository, said = peers, "torch-fidelity", ""
+    if peers is None or not (peers / repository).is_dir():
+        folder, repository = Path(sys.prefix), APART_FOLDER
+        apart = folder / repository
+        if not (apart / "torch_fidelity").is_dir():
+            return Absent(f"no torch-fidelity in --peers, and none in {apart}: run make setup")
+        releases = importlib.metadata.distributions(name="torch-fidelity", path=[str(apart)])
+        said = f"release {next((one.version for one in releases), 'unknown')}"
+    package = ModuleType("torch_fidelity")
+    package.__path__ = []  # whatever is not in `loaded` is missing, and said to be
+    loaded: dict[str, ModuleType] = {"torch_fidelity": package}
+    found: Peer | Absent = Absent("nothing to load")
+    for name in TORCH_FIDELITY:
+        found = load(folder, repository, f"torch_fidelity/{name}.py", loaded, said)
+        if isinstance(found, Absent):
+            return found
+        loaded[f"torch_fidelity.{name}"] = found.module
+    return found
 
 
 def load(

@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 STAMP = "triptych-setup.json"
 ERRORS = "pip-errors.txt"
+APART = {"test": ("torch-fidelity",)}
+"""Packages of an extra that may not lie beside the others. torchmetrics takes torch-fidelity, where it is
+installed, for a sign that torchvision is there too, and then cannot be imported."""
+APART_FOLDER = "parity"
+"""Where they go, in the environment's folder, without what they need: it is on nobody's path."""
 PIP_OPTIONS = {
     # Compiling 20,000 files beforehand takes a minute that the first start does not need.
     "install": ["--disable-pip-version-check", "--no-input", "--no-compile"],
@@ -127,6 +132,7 @@ def install(folder: Path, extras: Iterable[str]) -> Environment:
         _pip(environment, "uninstall", "torch")
     _install_torch(environment, wanted.torch)
     _install_project(environment, wanted)
+    _install_apart(environment, folder, wanted)
     wanted.write(folder)
     return environment
 
@@ -212,13 +218,20 @@ def _install_project(environment: Environment, wanted: Stamp) -> None:
     project = f"{ROOT}[{','.join(wanted.extras)}]" if wanted.extras else str(ROOT)
     print("setup: installing the project and what it needs (constraints.txt)", flush=True)
     # torch is named once more, so that nothing that depends on it can exchange it for another build.
-    arguments = ["-c", str(CONSTRAINTS), wanted.torch.requirement, "-e", project]
-    trouble = _pip(environment, "install", *arguments)
+    _install(environment, "the project's requirements", wanted.torch.requirement, "-e", project)
+
+
+def _install_apart(environment: Environment, folder: Path, wanted: Stamp) -> None:
+    place = ["--no-deps", "--upgrade", "--target", str(folder / APART_FOLDER)]
+    for package in [package for extra in wanted.extras for package in APART.get(extra, ())]:
+        _install(environment, f"{package} beside the others", *place, package)
+
+
+def _install(environment: Environment, what: str, *arguments: str) -> None:
+    trouble = _pip(environment, "install", "-c", str(CONSTRAINTS), *arguments)
     if trouble is not None:
         raise SetupError(
-            "installing the project's requirements",
-            trouble,
-            "see to the network or to pip's index, then try again",
+            f"installing {what}", trouble, "see to the network or to pip's index, then try again"
         )
 
 

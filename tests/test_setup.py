@@ -16,6 +16,8 @@ from environment import Environment, Stamp
 from setup_error import SetupError
 from torch_build import Gpu, TorchBuild
 
+from benchmarks import peers
+
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = ROOT / "scripts" / "make.py"
 
@@ -161,8 +163,25 @@ def test_installing_is_done_once(machine):
 
 def test_extras_are_added_and_never_taken_away(machine):
     machine.setup("plots")
-    assert machine.setup("test")[-1].endswith(".[plots,test]")
+    assert machine.setup("test")[-2].endswith(".[plots,test]")
     assert machine.setup("plots") == []
+
+
+def test_what_may_not_lie_beside_the_others_goes_into_a_folder_of_its_own(machine, monkeypatch):
+    assert machine.setup("test")[-1] == "install torch-fidelity"
+    asked = []
+    monkeypatch.setattr(environment, "_pip", lambda _, *words: asked.append(words))
+    environment._install_apart(None, machine.folder, Stamp(CPU, ("plots", "test"), ""))
+    ((action, *words),) = asked
+    assert action == "install" and "--no-deps" in words and "-c" in words
+    assert words[words.index("--target") + 1] == str(machine.folder / peers.APART_FOLDER)
+
+
+def test_what_lies_apart_is_pinned_and_of_no_extra():
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    for package in environment.APART["test"]:
+        assert [line for line in pins if line.startswith(f"{package}==")]
+        assert not [wanted for wanted in requirements.of_project(ROOT, ["dev"]) if wanted.startswith(package)]
 
 
 def test_another_pin_is_installed_into_the_same_environment(machine, monkeypatch, tmp_path):

@@ -37,7 +37,7 @@ def no_timm(monkeypatch):
 
 def in_repository(folder, path, text):
     file = folder / path
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
 
 
@@ -63,6 +63,39 @@ def test_stand_ins_are_there_while_a_file_is_loaded_and_no_longer(tmp_path):
     before = set(sys.modules)
     assert peers.selective_scan_ref(tmp_path).module.scan() == 7
     assert set(sys.modules) == before
+
+
+def in_torch_fidelity(folder, texts):
+    for name in peers.TORCH_FIDELITY:
+        in_repository(folder, f"{name}.py", texts.get(name, ""))
+
+
+def test_torch_fidelity_is_read_from_a_checkout_where_there_is_one(tmp_path):
+    last = peers.TORCH_FIDELITY[-1]
+    texts = {"helpers": "seven = 7", last: "from torch_fidelity.helpers import seven"}
+    in_torch_fidelity(tmp_path / "torch-fidelity" / "torch_fidelity", texts)
+    before = set(sys.modules)
+    found = peers.torch_fidelity(tmp_path)
+    assert found.module.seven == 7
+    assert f"torch-fidelity/torch_fidelity/{last}.py, sha256 " in found.note
+    assert set(sys.modules) == before
+
+
+def test_torch_fidelity_is_read_from_where_the_set_up_puts_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    for folder in (None, tmp_path):
+        assert "none in" in peers.torch_fidelity(folder).why
+    apart = tmp_path / peers.APART_FOLDER
+    in_torch_fidelity(apart / "torch_fidelity", {})
+    in_repository(apart, "torch_fidelity-0.4.7.dist-info/METADATA", "Name: torch-fidelity\nVersion: 0.4.7\n")
+    for folder in (None, tmp_path):
+        assert peers.torch_fidelity(folder).note.endswith("; release 0.4.7")
+
+
+def test_nothing_of_torch_fidelity_is_run_but_what_is_listed(tmp_path):
+    texts = {peers.TORCH_FIDELITY[-1]: "import torch_fidelity.metrics"}
+    in_torch_fidelity(tmp_path / "torch-fidelity" / "torch_fidelity", texts)
+    assert "needs torch_fidelity.metrics, which is not installed" in peers.torch_fidelity(tmp_path).why
 
 
 def test_a_network_on_stand_ins_is_measured_and_said_to_be(tmp_path, no_timm):
