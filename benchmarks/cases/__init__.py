@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import checkpoint_stall, dim_step, dit_step, loop_step, s6_scan, ssd_mixer, ssd_scan
+from benchmarks.cases import (
+    checkpoint_stall,
+    dim_step,
+    dit_step,
+    inception_features,
+    loop_step,
+    s6_scan,
+    ssd_mixer,
+    ssd_scan,
+)
 from benchmarks.comparison import Case
 
 CASES: dict[str, Case] = {
@@ -13,5 +22,6 @@ CASES: dict[str, Case] = {
     "dim-step": dim_step.CASE,
     "loop-step": loop_step.CASE,
     "checkpoint-stall": checkpoint_stall.CASE,
+    "inception-features": inception_features.CASE,
 }
 """Every case by the name that `--only` takes."""
