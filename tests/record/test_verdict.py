@@ -1,15 +1,42 @@
 """Which figure is better, and whether two are told apart."""
 
 import math
+from dataclasses import replace
+from typing import get_args
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from triptych.record.events import Figure
-from triptych.record.verdict import loss, told_apart
+from triptych.record.figures import Device, Figure, Passport
+from triptych.record.verdict import Verdict, compare, loss, paired, pooled, told_apart
+
+PASSPORT = Passport(
+    checkpoint="epoch-00100",
+    epoch=100.0,
+    weights="ema",
+    sampler="ddim:50",
+    guidance=1.5,
+    clip=True,
+    seed=0,
+    count=1000,
+    reference="digits/train",
+    reference_digest="r",
+    reference_count=1442,
+    versions={},
+    device=Device("cpu", 1, 1),
+)
+GROUPS = 10
 
 
-def figure(estimate, spread=None, real=None):
-    return Figure("some", estimate, spread, real)
+def figure(estimate, spread=None, real=None, groups=()):
+    return Figure("some", estimate, spread, real, groups=tuple(groups))
+
+
+def figure_of_mean(x: np.ndarray, real: float | None = None) -> Figure:
+    """Return the mean of [G] equal groups as a metric would, with its jackknife."""
+    left_out = [float(np.delete(x, g).mean()) for g in range(len(x))]
+    return figure(float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x)), real, left_out)
 
 
 @pytest.mark.parametrize(
@@ -28,9 +55,143 @@ def test_a_better_figure_has_a_lower_loss(better, best, worst):
     ("better", "unranked"),
     [("lower", figure(math.nan)), ("real", figure(1.0)), ("unknown", figure(1.0))],
 )
-def test_what_cannot_be_ranked_has_no_loss_and_is_told_from_nothing(better, unranked):
+def test_what_cannot_be_ranked_has_no_loss_and_no_verdict(better, unranked):
+    ranked = figure(9.0, 0.1, real=1.0)
     assert loss(unranked, better) is None
-    assert not told_apart(unranked, figure(9.0, real=1.0), better)
+    assert compare(unranked, ranked, better, paired=True) is None
+    assert compare(ranked, unranked, better, paired=True) is None
+    assert not told_apart(unranked, ranked, better)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher", "real"])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_verdict_on_means_is_that_of_the_t_test(better, pairs):
+    draws = np.random.default_rng(0)
+    verdicts = set()
+    for _ in range(300):
+        noise = draws.standard_normal(GROUPS)
+        x = noise + draws.standard_normal(GROUPS)
+        y = noise * draws.uniform(0, 3) + draws.standard_normal(GROUPS) + draws.uniform(-2, 2)
+        a, b = figure_of_mean(x, real=-9.0), figure_of_mean(y, real=-9.0)
+        test = scipy.stats.ttest_rel(x, y) if pairs else scipy.stats.ttest_ind(x, y, equal_var=False)
+        found = compare(a, b, better, paired=pairs)
+        sign = -1 if better == "higher" else 1
+        assert found.difference / found.error == pytest.approx(sign * test.statistic)
+        assert (found.degrees, found.paired) == (pytest.approx(test.df), pairs)
+        assert (found.verdict != "not distinguishable") == (test.pvalue < 0.05)
+        verdicts.add(found.verdict)
+    assert verdicts == set(get_args(Verdict))
+
+
+def test_alike_figures_pass_for_unlike_in_one_of_twenty():
+    draws, repeats = np.random.default_rng(1), 4000
+    wrong = 0
+    for _ in range(repeats):
+        noise = 5 * draws.standard_normal(GROUPS)
+        a, b = (figure_of_mean(noise + draws.standard_normal(GROUPS)) for _ in range(2))
+        wrong += compare(a, b, "lower", paired=True).verdict != "not distinguishable"
+    assert wrong / repeats == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / repeats))
+
+
+def test_common_noise_cancels_where_figures_are_paired():
+    draws = np.random.default_rng(2)
+    noise = 100 * draws.standard_normal(GROUPS)
+    a, b = (figure_of_mean(noise + shift + 0.1 * draws.standard_normal(GROUPS)) for shift in (0, 1))
+    apart = compare(a, b, "lower", paired=False)
+    together = compare(a, b, "lower", paired=True)
+    assert apart.difference == together.difference
+    assert (apart.verdict, together.verdict) == ("not distinguishable", "better")
+    assert together.error < 0.2 < 20 < apart.error
+
+
+@pytest.mark.parametrize("better", ["lower", "higher", "real"])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_a_verdict_read_from_the_other_side_is_the_opposite(better, pairs):
+    draws = np.random.default_rng(3)
+    opposite = {"better": "worse", "worse": "better", "not distinguishable": "not distinguishable"}
+    seen = set()
+    for _ in range(60):
+        a, b = (figure_of_mean(draws.standard_normal(GROUPS) + draws.uniform(-2, 2), real=0) for _ in "ab")
+        one, other = compare(a, b, better, paired=pairs), compare(b, a, better, paired=pairs)
+        assert (one.difference, one.error) == (-other.difference, pytest.approx(other.error))
+        assert opposite[one.verdict] == other.verdict
+        seen.add(one.verdict)
+    assert seen == set(get_args(Verdict))
+
+
+def test_a_figure_as_good_as_real_scatters_as_much_as_any_other():
+    x = np.random.default_rng(4).standard_normal(GROUPS)
+    a = figure_of_mean(x - x.mean(), real=0.0)
+    b = figure(7.0, 0.0, 0.0, [7.0] * GROUPS)
+    assert compare(a, b, "real", paired=True).error == pytest.approx(a.spread)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher", "real"])
+def test_equal_figures_are_not_distinguishable(better):
+    same = figure_of_mean(np.arange(10.0), real=3.0)
+    found = compare(same, same, better, paired=True)
+    assert (found.difference, found.error, found.verdict) == (0.0, 0.0, "not distinguishable")
+
+
+def test_a_difference_whose_error_nobody_knows_tells_nothing():
+    known = figure(1.0, 0.1)
+    for a, b in ((figure(1.0), figure(9.0)), (known, figure(9.0)), (figure(9.0), known)):
+        found = compare(a, b, "lower", paired=True)
+        assert (found.error, found.verdict) == (None, "not distinguishable")
+        assert abs(found.difference) == 8.0
+
+
+@pytest.mark.parametrize("groups", [(), (1.0,), (1.0, 2.0, 3.0), (1.0, math.inf) * 5, (math.nan,) * 10])
+def test_figures_whose_groups_do_not_match_are_compared_as_independent(groups):
+    a, b = figure(1.0, 0.3, groups=range(10)), figure(3.0, 0.4, groups=groups if len(groups) > 1 else ())
+    found = compare(a, b, "lower", paired=True)
+    assert not found.paired
+    assert found.error == pytest.approx(0.5)
+
+
+def test_figures_of_older_records_have_the_degrees_of_ten_groups():
+    assert compare(figure(1.0, 0.3), figure(1.0, 0.3), "lower", paired=False).degrees == pytest.approx(18)
+
+
+def test_an_infinite_figure_is_the_worst():
+    found = compare(figure(math.inf, math.nan), figure(1.0, 0.1), "lower", paired=True)
+    assert (found.difference, found.verdict) == (math.inf, "not distinguishable")
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"sampler": "heun:18", "checkpoint": "epoch-00050", "weights": "raw", "guidance": 4.0}, True),
+        ({"extractors": {"inception": "i"}, "precision": "bf16"}, True),
+        ({"seed": 1}, False),
+        ({"count": 500}, False),
+        ({"reference_digest": "s"}, False),
+        ({"guidance": 0.0}, False),
+    ],
+)
+def test_rows_are_paired_where_image_j_of_both_is_of_one_noise_and_one_class(change, same):
+    other = replace(PASSPORT, **change)
+    assert paired(PASSPORT, other) is paired(other, PASSPORT) is same
+    assert paired(other, other)
+
+
+def test_pooled_runs_have_the_verdict_of_welchs_test():
+    draws = np.random.default_rng(5)
+    verdicts = set()
+    for _ in range(200):
+        a = draws.standard_normal(draws.integers(2, 6)) * draws.uniform(0.1, 2)
+        b = draws.standard_normal(draws.integers(2, 6)) + draws.uniform(-3, 3)
+        test, found = scipy.stats.ttest_ind(a, b, equal_var=False), pooled(a, b)
+        assert found.difference / found.error == pytest.approx(test.statistic)
+        assert found.degrees == pytest.approx(test.df)
+        assert (found.verdict != "not distinguishable") == (test.pvalue < 0.05)
+        verdicts.add(found.verdict)
+    assert verdicts == set(get_args(Verdict))
+
+
+def test_one_run_says_nothing_of_training_seeds():
+    assert pooled([1.0], [2.0, 2.1]) is None
+    assert pooled([1.0, 1.1], [2.0]) is None
 
 
 def test_two_standard_errors_of_the_difference_tell_apart():

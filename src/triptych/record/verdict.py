@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from triptych.record.events import Figure
+from triptych.jackknife import paired_spread
+from triptych.record.figures import Figure, Passport
+from triptych.record.student import critical_value, welch_degrees
 
 Better = Literal["lower", "higher", "real", "unknown"]
 """Which of a metric's values is better; `real`: the nearer to that of real images."""
+Verdict = Literal["better", "worse", "not distinguishable"]
+"""Of the first of two, against the second."""
 
+GROUPS = 10
+"""Jackknife groups behind the spread of a figure that does not tell: one of an older record."""
 ERRORS_APART = 2
-"""Two figures are told apart by so many standard errors of their difference."""
+"""Two figures are told apart by so many standard errors of their difference (`told_apart`)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two losses, how sure it is, and the verdict that follows."""
+
+    difference: float
+    """In units of the metric; negative where the first is the better."""
+    error: float | None
+    """Standard error of the difference; None where nobody knows it."""
+    degrees: float
+    """Degrees of freedom of that error."""
+    paired: bool
+    """Whether both were measured on the same noise, which then cancels."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Two-sided, by Student's t at 95%: two that are alike pass for unlike in one of twenty comparisons.
+
+        A difference whose error nobody knows tells nothing, however large.
+        """
+        if self.error is None or not abs(self.difference) > critical_value(self.degrees) * self.error:
+            return "not distinguishable"
+        return "better" if self.difference < 0 else "worse"
 
 
 def loss(figure: Figure, better: Better) -> float | None:
@@ -27,13 +59,94 @@ def loss(figure: Figure, better: Better) -> float | None:
     return {"lower": figure.estimate, "higher": -figure.estimate}.get(better)
 
 
+def compare(a: Figure, b: Figure, better: Better, *, paired: bool) -> Comparison | None:
+    """Return the verdict on two figures of one metric; None where either has no loss.
+
+    The error is that of the jackknife on the differences, group by group, where both figures are of the same
+    noise: what the noise does to both alike cancels. Else it is that of two independent figures.
+
+    Args:
+        a: the figure that the verdict is on.
+        b: the one that it is held against.
+        better: which values of the metric are better.
+        paired: whether both are of the same noise (`paired`). Without effect where a figure has no groups.
+    """
+    x, y = loss(a, better), loss(b, better)
+    if x is None or y is None:
+        return None
+    groups_a, groups_b = _losses_left_out(a, better), _losses_left_out(b, better)
+    if paired and len(groups_a) == len(groups_b) > 1 and _all_finite(groups_a, groups_b):
+        return Comparison(x - y, paired_spread(groups_a, groups_b), len(groups_a) - 1, True)
+    if a.spread is None or b.spread is None:
+        return Comparison(x - y, None, math.inf, False)
+    return _independent(x - y, a.spread, _degrees(a), b.spread, _degrees(b))
+
+
+def paired(a: Passport, b: Passport) -> bool:
+    """Whether image j of two rows was drawn from the same noise and asked for the same class.
+
+    And measured against the same reference. A scale of 0 asks for no class, any other for one.
+    """
+    return _drawn_of(a) == _drawn_of(b)
+
+
+def pooled(losses_a: Sequence[float], losses_b: Sequence[float]) -> Comparison | None:
+    """Return the verdict on two sets of runs that differ, within a set, in nothing but the training seed.
+
+    Welch's t-test on the losses of their figures: what a figure owes to the noise of its own images is part
+    of the scatter between seeds. None with fewer than two runs in either set.
+    """
+    if min(len(losses_a), len(losses_b)) < 2:
+        return None
+    (x, error_a), (y, error_b) = mean_and_error(losses_a), mean_and_error(losses_b)
+    return _independent(x - y, error_a, len(losses_a) - 1, error_b, len(losses_b) - 1)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of two values or more, and its standard error."""
+    count = len(values)
+    mean = math.fsum(values) / count
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
+
+
 def told_apart(a: Figure, b: Figure, better: Better) -> bool:
     """Whether two figures of one metric differ by at least twice the standard error of their difference.
 
-    The errors are taken as independent, which is on the safe side for rows of the same noise. Figures without
-    a spread are told apart by any difference, and equal ones never are.
+    For those who do not know whether rows are of the same noise; `compare` says more. The errors are taken
+    as independent. Figures without a spread are told apart by any difference, and equal ones never are.
     """
     x, y = loss(a, better), loss(b, better)
     if x is None or y is None or x == y:
         return False
     return abs(x - y) >= ERRORS_APART * math.hypot(a.spread or 0.0, b.spread or 0.0)
+
+
+def _losses_left_out(figure: Figure, better: Better) -> list[float]:
+    """Return the loss with each group left out, but for a constant.
+
+    The distance from a real figure keeps the side on which the whole estimate lies: folded anew for every
+    group, a figure that is as good as real would scatter less than it does.
+    """
+    beyond = better == "real" and figure.real is not None and figure.estimate >= figure.real
+    sign = 1.0 if better == "lower" or beyond else -1.0
+    return [sign * value for value in figure.groups]
+
+
+def _independent(
+    difference: float, error_a: float, degrees_a: float, error_b: float, degrees_b: float
+) -> Comparison:
+    degrees = welch_degrees(error_a**2, degrees_a, error_b**2, degrees_b)
+    return Comparison(difference, math.hypot(error_a, error_b), degrees, False)
+
+
+def _degrees(figure: Figure) -> int:
+    return (len(figure.groups) or GROUPS) - 1
+
+
+def _drawn_of(passport: Passport) -> tuple:
+    p = passport
+    return p.seed, p.count, p.reference_digest, p.guidance > 0
+
+
+def _all_finite(*groups: Sequence[float]) -> bool:
+    return all(math.isfinite(value) for group in groups for value in group)
