@@ -226,10 +226,13 @@ class Evaluated:
     figures: tuple[Figure, ...]
     batch_size: int
     network_calls: int
+    """Network evaluations per image: a guided step counts two."""
     generation_took: float
     measuring_took: float
     grid: str | None = field(default=None)
     """A grid of the first generated images, relative to the run folder."""
+    nearest: str | None = None
+    """A picture of generated images beside the training images nearest to them, relative to the run folder."""
 
 
 Making = Started | Imported | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished
