@@ -232,7 +232,7 @@ class Evaluated:
     grid: str | None = field(default=None)
     """A grid of the first generated images, relative to the run folder."""
     nearest: str | None = None
-    """A picture of generated images beside the training images nearest to them, relative to the run folder."""
+    """A picture of generated images beside the training images nearest to them, as `grid` is given."""
 
 
 Making = Started | Imported | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished
