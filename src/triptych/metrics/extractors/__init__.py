@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from triptych.metrics.extractors import dinov2, inception, lpips
 from triptych.metrics.extractors.classifier_cache import cached_classifier
 from triptych.metrics.extractors.classifier_recipe import classifier_widths
 from triptych.metrics.extractors.extractor import Extractor, TrainingImages
@@ -35,5 +36,9 @@ class Available:
 
 EXTRACTORS: dict[str, Available] = {
     "classifier": Available(cached_classifier, classifier_widths),
+    "inception": Available(inception.inception, inception.inception_widths),
+    "lpips": Available(lpips.lpips, lpips.lpips_widths),
+    "lpips_vgg": Available(lpips.lpips_vgg, lpips.lpips_vgg_widths),
+    "dinov2": Available(dinov2.dinov2, dinov2.dinov2_widths),
 }
 """Every extractor by name."""

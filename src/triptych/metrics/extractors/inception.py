@@ -31,7 +31,7 @@ WEIGHTS = PublishedFile(
 )
 """TensorFlow's `inception-2015-12-05.tgz` for PyTorch: the file that pytorch-fid and torch-fidelity read."""
 
-OTHERWISE = "leave FID, KID and IS out"
+OTHERWISE = "leave the metrics of inception out"
 
 COUNTER = "num_batches_tracked"
 """Of a batch norm in training: nothing is computed from it, and not every file of weights has it."""
@@ -77,15 +77,16 @@ class Inception(nn.Module):
             raise UserError(f"measure images with {NAME}", found, "give uint8, from 0 to 255")
         size = max(1, min(CHUNK, CHUNK_VALUES // images[0].numel())) if len(images) else CHUNK
         with full_float32(images.device):
-            chunks = [self.network(self._seen(chunk)) for chunk in images.split(size)]
+            chunks = [self.network(network_input(chunk)) for chunk in images.split(size)]
         features, logits = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         return {"features": features, "log_probs": logits.log_softmax(dim=1)}
 
-    def _seen(self, pixels: Tensor) -> Tensor:
-        """Return what the network sees of uint8 [B, 3, H, W]: float32 [B, 3, 299, 299]."""
-        x = resized(pixels, SIDE).sub_(MIDDLE).div_(HALF_RANGE)
-        # oneDNN's convolutions take it as it lies then, in two thirds of the time.
-        return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+def network_input(pixels: Tensor) -> Tensor:
+    """Turn uint8 [B, 3, H, W] into float32 [B, 3, 299, 299], shifted and scaled as the network expects."""
+    x = resized(pixels, SIDE).sub_(MIDDLE).div_(HALF_RANGE)
+    # oneDNN's convolutions take it as it lies then, in three quarters of the time.
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
