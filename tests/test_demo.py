@@ -50,7 +50,7 @@ def test_it_runs_all_steps_and_stops_at_the_first_that_fails(capsys):
 def test_it_shows_what_the_commands_made(tmp_path, monkeypatch, capsys):
     """The steps as they are typed, of two tiny runs in place of the recipes'."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("triptych.report.report.draw_curves", lambda run, path: False)
+    monkeypatch.setattr("triptych.report.assets.Assets.draw", lambda self, run, name, draw: None)
     short = (*TINY, "--training.max-steps", "2", "--training.preview-every", "0", "--quiet")
     for name in ("a", "b"):
         assert main(["train", "digits-unet", "--name", name, *short]) == 0

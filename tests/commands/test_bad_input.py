@@ -89,7 +89,7 @@ def test_sampling_is_refused_before_the_first_image(tokens, told, run, never_dra
     ],
 )
 def test_a_report_that_cannot_be_written(out, told, run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("triptych.report.report.draw_curves", lambda run, path: False)
+    monkeypatch.setattr("triptych.report.assets.Assets.draw", lambda self, run, name, draw: None)
     file, folder = tmp_path / "file", tmp_path / "folder.md"
     file.write_text("mine")
     folder.mkdir()
@@ -103,7 +103,7 @@ def test_a_report_that_cannot_be_written(out, told, run, tmp_path, monkeypatch, 
 def test_the_printed_path_is_the_file_that_was_written(
     name, language, usual, run, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("triptych.report.report.draw_curves", lambda run, path: False)
+    monkeypatch.setattr("triptych.report.assets.Assets.draw", lambda self, run, name, draw: None)
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     out = ["--out", name] if name else []

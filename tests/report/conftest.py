@@ -7,7 +7,7 @@ import pytest
 from report.synthetic_run import RunWriter, fid, inception_score
 
 from triptych.record.record import Record
-from triptych.report.curves import draw_curves
+from triptych.report.assets import Assets
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +38,14 @@ def mamba(mamba_template, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def quick_curves(monkeypatch):
-    """Leave curves undrawn: a picture takes longer than all the rest of a report."""
-    monkeypatch.setattr("triptych.report.report.draw_curves", lambda run, path: True)
+def quick_pictures(monkeypatch):
+    """Leave pictures undrawn: one takes longer than all the rest of a report."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Assets, "draw", lambda self, run, name, draw: self.path(run, name))
+        yield patched
 
 
 @pytest.fixture
-def true_curves(quick_curves, monkeypatch):
-    """Draw curves after all."""
-    monkeypatch.setattr("triptych.report.report.draw_curves", draw_curves)
+def true_pictures(quick_pictures):
+    """Draw pictures after all."""
+    quick_pictures.undo()

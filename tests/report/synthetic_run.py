@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
+from triptych.jackknife import jackknife_spread
 from triptych.record.events import (
     DataSummary,
     Device,
@@ -33,11 +36,11 @@ START = 1_766_399_700.0  # 2025-12-22 10:35:00 UTC
 STEPS_PER_EPOCH = 50_000 / 128
 
 
-def config(name: str, backbone: str, **training: object) -> dict:
+def config(name: str, backbone: str, seed: int = 0, **training: object) -> dict:
     """Return a resolved configuration like the experiment log's."""
     return {
         "name": name,
-        "seed": 0,
+        "seed": seed,
         "device": "cuda",
         "data": {"name": "cifar10", "path": None},
         "backbone": {"kind": backbone},
@@ -71,12 +74,13 @@ class RunWriter:
         backbone: str = "dim",
         flops: float = 12_443_713_536,
         ranks: int = 1,
+        seed: int = 0,
         **training: object,
     ):
         folder.mkdir(parents=True)
         self.folder, self.record = folder, Record(folder / "record.jsonl")
         self.now, self.attempt, self.conditional = START, 0, conditional
-        self.config = config(folder.name, backbone, **training)
+        self.config = config(folder.name, backbone, seed, **training)
         self.total_steps = round(self.config["training"]["epochs"] * STEPS_PER_EPOCH)
         self.append(
             Started(
@@ -195,14 +199,15 @@ class RunWriter:
     ) -> None:
         """Measure a checkpoint; `passport` replaces fields of the usual one."""
         chosen = {name: passport.pop(name) for name in ("sampler", "guidance") if name in passport}
+        row = {name: passport.pop(name) for name in ("network_calls", "nearest") if name in passport}
         self.append(
             Evaluated(
                 passport=replace(self.passport(epoch, **chosen), **passport),
                 figures=figures,
                 batch_size=512,
-                network_calls=50,
                 generation_took=took,
                 measuring_took=took / 60,
+                **({"network_calls": 50} | row),
             ),
             epoch,
         )
@@ -216,3 +221,63 @@ def fid(estimate: float, spread: float | None = 0.05) -> Figure:
 def inception_score(estimate: float, split_std: float) -> Figure:
     """Return an Inception Score with its deviation over splits."""
     return Figure("inception_score", estimate, None, 11.237, split_std=split_std)
+
+
+def jackknifed(metric: str, estimate: float, real: float, *, noise: float, own: float, seed: int) -> Figure:
+    """Return a figure with ten groups, scattered by `noise` that all rows share and by what is its own."""
+    shared, alone = random.Random(f"all rows of {metric}"), random.Random(f"{metric} {seed}")
+    groups = [noise * shared.gauss(0, 1) + own * alone.gauss(0, 1) for _ in range(10)]
+    mean = math.fsum(groups) / 10
+    left_out = tuple(estimate + (mean - group) / 9 for group in groups)
+    return Figure(
+        metric, estimate, jackknife_spread(left_out), real, groups=left_out, n=10_000, real_n=10_000
+    )
+
+
+def sweep(run: RunWriter) -> None:
+    """Evaluate 3 checkpoints x 4 guidance scales x 2 samplers with 2 numbers of steps of a trained run.
+
+    The best scale is 1.5; fewer steps are a little worse, later checkpoints better.
+    """
+    draws = random.Random(0)
+    for epoch in (2000, 3350, 4000):
+        for scale in (1.0, 1.5, 2.0, 3.0):
+            for sampler, calls, loss in (
+                ("ddim:20", 20, 1.6),
+                ("ddim:50", 50, 0.5),
+                ("heun:10", 20, 0.7),
+                ("heun:25", 50, 0.45),
+            ):
+                seed = draws.randrange(10**6)
+                late = {2000: 2.0, 3350: 0.02, 4000: 0.0}[epoch]
+                distance = 6.0 + late + loss + 3 * abs(math.log(scale / 1.5)) ** 1.5 + draws.gauss(0, 0.03)
+                score = 9.5 + math.log(scale) - 0.2 * late - 0.1 * loss + draws.gauss(0, 0.02)
+                by_class = tuple(0.9 + 0.08 * draws.random() for _ in CLASSES)
+                spread = tuple(3.0 + draws.random() - 0.3 * scale for _ in CLASSES)
+                figures = (
+                    jackknifed("fid", distance, 3.105, noise=0.5, own=0.1, seed=seed),
+                    jackknifed("inception_score", score, 11.237, noise=0.3, own=0.1, seed=seed),
+                    replace(
+                        jackknifed(
+                            "classifier_accuracy", sum(by_class) / 10, 0.95, noise=0.01, own=0.01, seed=seed
+                        ),
+                        per_class=by_class,
+                        real_per_class=tuple(0.95 + 0.04 * draws.random() for _ in CLASSES),
+                    ),
+                    replace(
+                        jackknifed(
+                            "diversity_classifier", sum(spread) / 10, 3.4, noise=0.1, own=0.03, seed=seed
+                        ),
+                        per_class=spread,
+                        real_per_class=tuple(3.2 + 0.4 * draws.random() for _ in CLASSES),
+                    ),
+                )
+                calls *= 1 if scale == 1 else 2
+                run.evaluate(
+                    epoch,
+                    figures,
+                    sampler=sampler,
+                    guidance=scale,
+                    network_calls=calls,
+                    took=calls * 7.2 * (1 + 0.02 * draws.random()),
+                )

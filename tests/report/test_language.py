@@ -7,7 +7,10 @@ import pytest
 
 import triptych.report
 from triptych.errors import UserError
+from triptych.report.evaluation_texts import EVALUATION, TERMS
 from triptych.report.language import LANGUAGES, TEXTS, Language
+from triptych.report.names import METRICS
+from triptych.report.texts import GENERAL
 
 SOURCE = "\n".join(path.read_text() for path in Path(triptych.report.__file__).parent.glob("*.py"))
 
@@ -31,6 +34,20 @@ def test_every_text_is_used(key):
 def test_only_what_has_no_translation_reads_alike_in_both_languages():
     alike = {key for key, (english, chinese) in TEXTS.items() if english == chinese}
     assert alike == {"batch_lr", "batch_workers", "sum_of_parts"}
+
+
+def test_no_text_hides_another():
+    assert not GENERAL.keys() & EVALUATION.keys()
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_every_translated_term_is_what_a_metric_is_called(term):
+    assert term in {metric.label for metric in METRICS.values()}
+    assert Language("en").term(term) == term != Language("zh").term(term)
+
+
+def test_metrics_that_have_one_name_everywhere_keep_it():
+    assert {Language(code).term("FID") for code in LANGUAGES} == {"FID"}
 
 
 def test_a_language_that_there_is_not_is_refused():

@@ -16,6 +16,7 @@ from triptych.report.numbers import (
     moment,
     plain,
     scientific,
+    uncertain,
     version,
 )
 
@@ -122,3 +123,11 @@ def test_counts_parameters_and_moments():
         "96",
     )
     assert moment(1_766_399_700.9) == "2025-12-22 10:35:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [(8.157, 0.0213, "8.157 ± 0.021"), (8.157, None, "8.157"), (8.0, 0.0, "8.000 ± 0.000")],
+)
+def test_a_value_stands_before_its_standard_error(value, error, text):
+    assert uncertain(value, error, 3) == text

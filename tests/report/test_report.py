@@ -161,10 +161,10 @@ def test_the_note_on_mse_is_absent_where_it_does_not_hold(tmp_path, figure_at_33
 def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path):
     mamba.evaluate(4000, (fid(9.0),), count=50_000)
     mamba.evaluate(4000, (fid(8.0),), reference_digest="f" * 64, reference="cifar10/train")
-    mamba.evaluate(4000, (fid(7.0),), extractors={"classifier": "e" * 64})
+    mamba.evaluate(4000, (fid(7.0),), extractors={"inception-2015-12-05": "e" * 64})
     mamba.evaluate(4000, (fid(6.0),), held_out_digest="d" * 64)
     evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
-    found = tables(evaluation)
+    found = [rows for rows in tables(evaluation) if "FID ↓" in rows[0]]
     assert [len(rows) for rows in found] == [4, 2, 2, 2, 2]
     assert [rows[0]["FID ↓"][:4] for rows in found] == ["12.0", "9.00", "8.00", "7.00", "6.00"]
     assert evaluation.count(f"Real held-out images: sha256 {'d' * 12}") == 1  # older records do not say
@@ -396,7 +396,7 @@ def test_a_run_that_has_only_begun_is_reported_too(tmp_path):
     assert "has not been evaluated" in text
 
 
-def test_the_same_records_give_the_same_bytes(mamba, tmp_path, true_curves):
+def test_the_same_records_give_the_same_bytes(mamba, tmp_path, true_pictures):
     report([mamba.folder], tmp_path / "a", "en")
     report([mamba.folder], tmp_path / "a", "zh")
     code = "import sys; from pathlib import Path; from triptych.report.report import report\n"
@@ -423,7 +423,7 @@ def test_the_date_is_that_of_the_last_event(tmp_path):
     assert write([run.folder], tmp_path).startswith("---\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n")
 
 
-def test_without_matplotlib_the_report_says_how_to_get_curves(mamba, tmp_path, true_curves, monkeypatch):
+def test_without_matplotlib_the_report_says_how_to_get_curves(mamba, tmp_path, true_pictures, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     text = write([mamba.folder], tmp_path)

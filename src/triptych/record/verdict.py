@@ -93,8 +93,9 @@ def paired(a: Passport, b: Passport) -> bool:
 def pooled(losses_a: Sequence[float], losses_b: Sequence[float]) -> Comparison | None:
     """Return the verdict on two sets of runs that differ, within a set, in nothing but the training seed.
 
-    Welch's t-test on the losses of their figures: what a figure owes to the noise of its own images is part
-    of the scatter between seeds. None with fewer than two runs in either set.
+    Welch's t-test on the losses of their figures. What these owe to the noise of their images is part of the
+    scatter between seeds, but for what all runs share of it, which their difference lacks. None with fewer
+    than two runs in either set.
     """
     if min(len(losses_a), len(losses_b)) < 2:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from triptych.record.verdict import Better
 
@@ -21,28 +22,47 @@ SAMPLERS = {
 }
 
 
+Family = Literal["quality", "overlap", "diversity"]
+"""How near images are to real ones; which of them lie among the real ones, and the reverse; how unlike one
+another they are, and how unlike what was learnt from."""
+
+
 @dataclass(frozen=True)
 class MetricName:
     """How a metric is printed, and which of two of its values is the better one."""
 
     label: str
+    """English; `Language.term` has it in other languages."""
     better: Better
     decimals: int
+    family: Family = "quality"
 
 
 METRICS = {
     "fid": MetricName("FID", "lower", 3),
+    "fid_infinity": MetricName("FID∞", "lower", 3),
+    "kid": MetricName("KID", "lower", 5),
+    "fd_dinov2": MetricName("FD (DINOv2)", "lower", 2),
     "fd_classifier": MetricName("FD (classifier)", "lower", 3),
     "frechet_classifier": MetricName("FD (classifier)", "lower", 3),
-    "kid": MetricName("KID", "lower", 5),
     "inception_score": MetricName("IS", "higher", 3),
     "classifier_accuracy": MetricName("Accuracy (classifier)", "higher", 4),
-    "precision": MetricName("Precision", "higher", 4),
-    "recall": MetricName("Recall", "higher", 4),
-    "density": MetricName("Density", "higher", 4),
-    "coverage": MetricName("Coverage", "higher", 4),
-    "lpips_diversity": MetricName("LPIPS diversity", "real", 4),
-    "diversity_classifier": MetricName("Diversity (classifier)", "real", 4),
+    "precision": MetricName("Precision", "higher", 4, "overlap"),
+    "recall": MetricName("Recall", "higher", 4, "overlap"),
+    "density": MetricName("Density", "real", 4, "overlap"),
+    "coverage": MetricName("Coverage", "higher", 4, "overlap"),
+    "precision_classifier": MetricName("Precision (classifier)", "higher", 4, "overlap"),
+    "recall_classifier": MetricName("Recall (classifier)", "higher", 4, "overlap"),
+    "density_classifier": MetricName("Density (classifier)", "real", 4, "overlap"),
+    "coverage_classifier": MetricName("Coverage (classifier)", "higher", 4, "overlap"),
+    "lpips_diversity": MetricName("LPIPS diversity", "real", 4, "diversity"),
+    "lpips_diversity_all": MetricName("LPIPS diversity, all pairs", "real", 4, "diversity"),
+    "lpips_vgg_diversity": MetricName("LPIPS diversity (VGG)", "real", 4, "diversity"),
+    "lpips_vgg_diversity_all": MetricName("LPIPS diversity (VGG), all pairs", "real", 4, "diversity"),
+    "diversity_classifier": MetricName("Diversity (classifier)", "real", 4, "diversity"),
+    "diversity_classifier_all": MetricName("Diversity (classifier), all pairs", "real", 4, "diversity"),
+    "nearest": MetricName("Nearest reference image", "real", 3, "diversity"),
+    "nearest_classifier": MetricName("Nearest reference image (classifier)", "real", 3, "diversity"),
 }
 """In the order in which tables show them; the first that a table has decides which of its rows is best."""
 

@@ -36,6 +36,12 @@ def figure(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}"
 
 
+def uncertain(value: float, error: float | None, decimals: int) -> str:
+    """Return a value with its standard error, where it has one: `8.157 ± 0.021`."""
+    text = figure(value, decimals)
+    return text if error is None else f"{text} ± {figure(error, decimals)}"
+
+
 def count(value: int) -> str:
     """Return a whole number with its thousands set apart: `50,000`."""
     return f"{value:,}"

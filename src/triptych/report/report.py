@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from triptych.errors import UserError
-from triptych.report.curves import draw_curves
+from triptych.report.assets import Assets
 from triptych.report.language import Language
 from triptych.report.markdown import markdown
 from triptych.report.run import Run
@@ -20,9 +20,9 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
     """Write the report on some runs and return the path of its file.
 
     `out` is the file to write if it ends in `.md`, else the folder to write `EXPERIMENTS.md` (or
-    `EXPERIMENTS.zh.md`) into. Curves go into a folder `...-assets` beside it. The same records give the
-    same bytes. UserError: a folder is no run, its record is empty or broken, or there is no such language.
-    OSError: the file cannot be written.
+    `EXPERIMENTS.zh.md`) into. Pictures that it draws itself go into a folder `...-assets` beside it. The
+    same records give the same bytes. UserError: a folder is no run, its record is empty or broken, or there
+    is no such language. OSError: the file cannot be written.
     """
     words = Language(language)
     if not run_folders:
@@ -32,13 +32,7 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
         raise UserError(f"report --out {path}", "a file of another kind is there", "name another file")
     folders = dict.fromkeys(Path(folder) for folder in run_folders)
     runs = [Run.read(folder, path.parent) for folder in folders]
-    assets = f"{path.name.split('.')[0]}-assets"
-
-    def curves(run: Run) -> str | None:
-        name = f"{assets}/{_asset_name(run, runs)}-curves.png"
-        return name if draw_curves(run, path.parent / name) else None
-
-    text = markdown(compose(runs, words, curves))
+    text = markdown(compose(runs, words, Assets(path, runs)))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
@@ -53,10 +47,3 @@ def is_report(path: Path) -> bool:
     """Whether a file begins as reports do, so that writing a new one over it loses nothing of the user's."""
     with path.open("rb") as file:
         return file.read(10) in (b"---\ndate: ", b"")
-
-
-def _asset_name(run: Run, runs: Sequence[Run]) -> str:
-    """Return the name of the run's folder, numbered where two folders bear the same."""
-    name = Path(run.folder).name or run.origin.name
-    alike = [other for other in runs if (Path(other.folder).name or other.origin.name) == name]
-    return name if len(alike) == 1 else f"{name}-{1 + next(i for i, r in enumerate(alike) if r is run)}"

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from triptych.record import verdict
 from triptych.record.events import Evaluated, Event, Figure, Passport
-from triptych.report.names import METRICS, metric_name
+from triptych.record.verdict import Comparison
+from triptych.report.names import METRICS, metric_name, sampler_parts
 from triptych.report.run import Run
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of a run."""
+    """What is known of the images that one request to a checkpoint drew."""
 
     run: Run
     model: str
     """Display name of the run."""
-    event: Event[Evaluated]
+    events: tuple[Event[Evaluated], ...]
+    """Evaluations of these images, the newest first: one, or more where unlike extractors measured them."""
+
+    @property
+    def event(self) -> Event[Evaluated]:
+        """The newest evaluation."""
+        return self.events[0]
 
     @property
     def passport(self) -> Passport:
-        """Where the row's figures come from."""
+        """Where the figures come from; what evaluations may differ in is that of the newest."""
         return self.event.data.passport
+
+    @property
+    def passports(self) -> list[Passport]:
+        """Those of all evaluations, the newest first."""
+        return [event.data.passport for event in self.events]
+
+    @cached_property
+    def extractors(self) -> dict[str, str]:
+        """The sha256 of every network that measured them, by name."""
+        return {name: digest for passport in self.passports for name, digest in passport.extractors.items()}
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The newest figure of each metric, in the order in which metrics occur."""
+        return {figure.metric: figure for event in reversed(self.events) for figure in event.data.figures}
 
     def figure(self, metric: str) -> Figure | None:
         """Return the figure of this metric, None where it was not measured."""
-        return next((figure for figure in self.event.data.figures if figure.metric == metric), None)
+        return self.figures.get(metric)
 
     @property
     def how(self) -> tuple:
@@ -36,16 +59,15 @@ class Row:
         return p.weights, p.sampler, p.guidance, p.clip, p.seed, p.precision
 
     @property
-    def comparable(self) -> tuple:
-        """What rows of one table share: how they were measured, and which weights drew the images."""
-        return *self.measured, self.passport.weights
+    def measured(self) -> tuple:
+        """What rows of one table share: of how many images, against which real ones."""
+        p = self.passport
+        return p.reference_digest, p.reference, p.reference_count, p.held_out_digest, p.count
 
     @property
-    def measured(self) -> tuple:
-        """How the row was measured: by what, against what, of how many images."""
-        p = self.passport
-        reference = (p.reference_digest, p.reference, p.reference_count, p.held_out_digest)
-        return *reference, *sorted(p.extractors.items()), p.count
+    def seconds_per_image(self) -> float:
+        """Of drawing alone."""
+        return self.event.data.generation_took / self.passport.count
 
     @property
     def mse_rank(self) -> int | None:
@@ -54,25 +76,42 @@ class Row:
 
 
 def rows_of(run: Run, model: str) -> list[Row]:
-    """Return the evaluations of a run, the newest of each kind, in the order of checkpoints and settings."""
-    newest: dict[tuple, Row] = {}
-    for event in run.history.of_kind(Evaluated):
-        row = Row(run, model, event)
-        newest[(event.step, row.passport.checkpoint, *row.how, *row.comparable)] = row
-    return sorted(newest.values(), key=lambda row: (row.event.step, *row.how))
+    """Return what was evaluated of a run, in the order of checkpoints and settings.
+
+    Evaluations of the same images by unlike extractors are one row. Of those by one extractor the newest
+    holds; one whose network has changed since is a row of its own.
+    """
+    rows: list[Row] = []
+    for event in reversed(run.history.of_kind(Evaluated)):
+        row = Row(run, model, (event,))
+        same = next((i for i, other in enumerate(rows) if _same_images(row, other)), None)
+        if same is None:
+            rows.append(row)
+        else:
+            rows[same] = Row(run, model, (*rows[same].events, event))
+    rows.reverse()
+    return sorted(rows, key=_place)
 
 
 def groups(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return the rows in tables of comparable ones, tables in the order of their first row."""
-    tables: dict[tuple, list[Row]] = {}
+    """Return the rows in tables of comparable ones, tables in the order of their first row.
+
+    The rows of a table were measured alike: each metric that two of them have, by the same network. A row
+    that would fit into several goes where most of its networks are.
+    """
+    tables: list[list[Row]] = []
     for row in rows:
-        tables.setdefault(row.comparable, []).append(row)
-    return list(tables.values())
+        fitting = [table for table in tables if all(_measured_alike(row, other) for other in table)]
+        if fitting:
+            max(fitting, key=lambda table: _shared(row, table)).append(row)
+        else:
+            tables.append([row])
+    return tables
 
 
 def metrics_of(rows: Sequence[Row]) -> list[str]:
     """Return the metrics that any of the rows has: known ones in their order, then others as they occur."""
-    found = dict.fromkeys(figure.metric for row in rows for figure in row.event.data.figures)
+    found = dict.fromkeys(metric for row in rows for metric in row.figures)
     return [*(key for key in METRICS if key in found), *(key for key in found if key not in METRICS)]
 
 
@@ -92,9 +131,18 @@ def headline(rows: Sequence[Row]) -> str | None:
     return next((metric for metric in metrics_of(rows) if ranked(rows, metric)), None)
 
 
-def told_apart(a: tuple[float, Row, Figure], b: tuple[float, Row, Figure]) -> bool:
-    """Whether the measurement tells two ranked rows apart."""
-    return verdict.told_apart(a[2], b[2], metric_name(a[2].metric).better)
+def compared(a: Row, b: Row, metric: str) -> Comparison | None:
+    """Return the verdict on a row against another; None where either cannot be ranked by this metric."""
+    x, y = a.figure(metric), b.figure(metric)
+    if x is None or y is None:
+        return None
+    return verdict.compare(x, y, metric_name(metric).better, paired=verdict.paired(a.passport, b.passport))
+
+
+def tied(comparison: Comparison | None) -> bool:
+    """Whether a measurement that knows its error does not tell two rows apart."""
+    known = comparison is not None and comparison.error is not None
+    return known and comparison.verdict == "not distinguishable"
 
 
 @dataclass(frozen=True)
@@ -126,6 +174,33 @@ def surprise(rows: Sequence[Row]) -> Surprise | None:
             same = row.how == lowest.how and row.run is lowest.run
             # Of equal held-out errors neither is beaten by the other.
             higher_error = (row.mse_rank or 0) > 1
-            if same and higher_error and other[0] < entry[0] and told_apart(other, entry):
+            comparison = compared(row, lowest, metric)
+            if same and higher_error and comparison is not None and comparison.verdict == "better":
                 cases.append((entry[0] - other[0], Surprise(metric, row, lowest)))
     return max(cases, key=lambda case: case[0])[1] if cases else None
+
+
+def _place(row: Row) -> tuple:
+    """Return what rows are sorted by: samplers by name, then by number of steps, fewer first."""
+    weights, sampler, *rest = row.how
+    method, steps = sampler_parts(sampler)
+    return row.event.step, weights, method, int(steps) if steps.isdecimal() else 0, *rest
+
+
+def _same_images(a: Row, b: Row) -> bool:
+    def drawn(row: Row) -> tuple:
+        return row.event.step, row.passport.checkpoint, *row.how
+
+    return drawn(a) == drawn(b) and _measured_alike(a, b)
+
+
+def _measured_alike(a: Row, b: Row) -> bool:
+    return a.measured == b.measured and _agree(a.extractors, b.extractors)
+
+
+def _agree(a: Mapping[str, str], b: Mapping[str, str]) -> bool:
+    return all(b.get(name, digest) == digest for name, digest in a.items())
+
+
+def _shared(row: Row, table: Sequence[Row]) -> int:
+    return sum(any(name in other.extractors for other in table) for name in row.extractors)

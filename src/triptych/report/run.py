@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
@@ -62,6 +63,21 @@ class Run:
     def data(self) -> str:
         """Name of the data set."""
         return names.DATA.get(self.origin.data.name, self.origin.data.name)
+
+    @property
+    def seed(self) -> int:
+        """Of weights, data order and noise in training."""
+        return int(self.setting("seed", default=0))
+
+    @cached_property
+    def recipe(self) -> str:
+        """All that its training was set to and learnt from, as text, but for the seed.
+
+        Nor what makes no difference: the run's name, the device, and where the images lie.
+        """
+        config = {k: v for k, v in self.history.config.items() if k not in ("name", "seed", "device")}
+        data = {k: v for k, v in config.pop("data", {}).items() if k != "path"}
+        return json.dumps([config, data, self.origin.data.digest], sort_keys=True)
 
     def picture(self, path: str) -> str:
         """Return the path of a picture of this run, from the report's folder on."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from triptych.report import numbers
+from triptych.report.assets import Assets
 from triptych.report.bouts import shared_pictures
+from triptych.report.comparison import comparison
+from triptych.report.curves import draw_curves
 from triptych.report.document import Block, Document, Heading, Items, Note, Paragraph, Picture, Pictures
-from triptych.report.evaluation import comparison, evaluation
+from triptych.report.evaluation import evaluation
 from triptych.report.language import Language
 from triptych.report.provenance import provenance
 from triptych.report.run import Run, display_names, distinct
@@ -16,11 +20,8 @@ from triptych.report.training import devices, import_table, overview, training_t
 
 CURVES_WIDTH = 780
 
-Curves = Callable[[Run], str | None]
-"""Draws the curves of a run and returns their path from the report's folder on; None where it cannot."""
 
-
-def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
+def compose(runs: Sequence[Run], words: Language, assets: Assets) -> Document:
     """Return the report on `runs`: unconditional models first, then conditional ones."""
     data = distinct(run.data for run in runs)
     conditional = any(run.origin.conditional for run in runs)
@@ -32,7 +33,7 @@ def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
         if chosen:
             chapter += 1
             shared = shared_pictures(chosen, runs, words)
-            blocks += _chapter(str(chapter), chosen, kind, shared, words, curves)
+            blocks += _chapter(str(chapter), chosen, kind, shared, words, assets)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
         tags=(*distinct(run.origin.data.name for run in runs), "diffusion", "experiments"),
@@ -42,7 +43,7 @@ def compose(runs: Sequence[Run], words: Language, curves: Curves) -> Document:
 
 
 def _chapter(
-    number: str, runs: list[Run], conditional: bool, shared: list[Block], words: Language, curves: Curves
+    number: str, runs: list[Run], conditional: bool, shared: list[Block], words: Language, assets: Assets
 ) -> list[Block]:
     """Return all runs of one kind: an overview with the pictures that they share, then each in turn."""
     named = list(zip(display_names(runs), runs, strict=True))
@@ -54,11 +55,11 @@ def _chapter(
     blocks += [Heading(2, f"{number}.1 " + words("overview")), overview(named, conditional, words)]
     blocks += [*comparison(named, words), *shared]
     for place, (name, run) in enumerate(named, start=2):
-        blocks += _model(f"{number}.{place}", name, run, words, curves)
+        blocks += _model(f"{number}.{place}", name, run, words, assets)
     return blocks
 
 
-def _model(number: str, name: str, run: Run, words: Language, curves: Curves) -> list[Block]:
+def _model(number: str, name: str, run: Run, words: Language, assets: Assets) -> list[Block]:
     """Return one run: training, sampling, evaluation, provenance."""
     device = devices(run, words, "devices_used_heading")
     heading = "model_heading_bare" if "(" in device else "model_heading"  # no brackets within brackets
@@ -66,12 +67,12 @@ def _model(number: str, name: str, run: Run, words: Language, curves: Curves) ->
         Heading(2, f"{number} " + words(heading, model=name, device=device)),
         Heading(3, f"{number}.1 " + words("training")),
         *_training(run, words),
-        *_curves(run, words, curves),
+        *_curves(run, words, assets),
         *previews(run, words),
         Heading(3, f"{number}.2 " + words("sampling")),
         *_sampling(f"{number}.2", run, words),
         Heading(3, f"{number}.3 " + words("evaluation")),
-        *evaluation(run, name, words),
+        *evaluation(run, name, words, assets),
         Heading(3, f"{number}.4 " + words("provenance")),
         *provenance(run, words),
     ]
@@ -84,10 +85,10 @@ def _training(run: Run, words: Language) -> list[Block]:
     return [training_table(run, words), Items((words("batch_workers_note"),))]
 
 
-def _curves(run: Run, words: Language, curves: Curves) -> list[Block]:
+def _curves(run: Run, words: Language, assets: Assets) -> list[Block]:
     if run.history.last_progress is None:
         return []
-    path = curves(run)
+    path = assets.draw(run, "curves", partial(draw_curves, run))
     if path is None:
         return [Note(words("curves_missing"))]
     return [

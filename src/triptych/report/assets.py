@@ -1,0 +1,63 @@
+"""Pictures that a report draws itself: where they lie, and what they are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from triptych.report.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The folder of pictures beside a report."""
+
+    report: Path
+    """The report's file."""
+    runs: Sequence[Run]
+    """All that it is on, so that each has a name of its own."""
+
+    def draw(self, run: Run, name: str, draw: Callable[[Figure], None]) -> str | None:
+        """Draw a picture of a run and return its path, from the report's folder on.
+
+        None where matplotlib (extra `plots`) is not installed. Lettering is English in every language: the
+        fonts that come along have no other. The same figures give the same bytes.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            return None
+        figure = Figure(dpi=DPI, layout="constrained")
+        draw(figure)
+        path = self.report.parent / self.path(run, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+        try:
+            # Without metadata, so that the same record draws the same bytes.
+            figure.savefig(aside, format="png", metadata={"Software": None})
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        return self.path(run, name)
+
+    def path(self, run: Run, name: str) -> str:
+        """Return where a picture of a run is, from the report's folder on.
+
+        It is called after the run's folder, with a number where two folders bear the same name.
+        """
+        folder = _folder_name(run)
+        alike = [other for other in self.runs if _folder_name(other) == folder]
+        number = "" if len(alike) == 1 else f"-{1 + next(i for i, r in enumerate(alike) if r is run)}"
+        return f"{self.report.name.split('.')[0]}-assets/{folder}{number}-{name}.png"
+
+
+def _folder_name(run: Run) -> str:
+    return Path(run.folder).name or run.origin.name

@@ -1,0 +1,34 @@
+"""Models side by side: the best row of each, how sure the order is, and what training seeds make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from triptych.report.document import Block, Paragraph
+from triptych.report.evaluation import legend
+from triptych.report.language import Language
+from triptych.report.names import metric_name
+from triptych.report.row_tables import figures_tables
+from triptych.report.rows import Row, groups, headline, ranked, rows_of
+from triptych.report.run import Run
+from triptych.report.seeds import over_seeds
+from triptych.report.verdicts import against_best
+
+
+def comparison(runs: Sequence[tuple[str, Run]], words: Language) -> list[Block]:
+    """Return the best row of each model, where some were measured alike, and means over training seeds."""
+    blocks: list[Block] = []
+    for table in groups(row for name, run in runs for row in rows_of(run, name)):
+        metric = headline(table)
+        best: dict[str, Row] = {}
+        for _, row, _ in ranked(table, metric) if metric else []:
+            best.setdefault(row.model, row)
+        if metric is None or len(best) < 2:
+            continue
+        inner = [best[name] for name, _ in runs if name in best]
+        blocks.append(Paragraph(words("comparison", metric=words.term(metric_name(metric).label))))
+        blocks += [*figures_tables(inner, words, across_models=True), *legend(inner, words)]
+        judged = against_best(list(best.values()), metric, words, across_models=True)
+        blocks += [*judged, *([Paragraph(words("images_alone"))] if judged else [])]
+        blocks += over_seeds(table, words)
+    return blocks

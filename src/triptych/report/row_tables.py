@@ -1,0 +1,195 @@
+"""Evaluated rows as tables: what tells each from the others, and its figures, the best of each set off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from triptych.record.figures import Figure, Passport
+from triptych.report import numbers
+from triptych.report.document import Block, Cell, Paragraph, Strong, Table
+from triptych.report.language import Language
+from triptych.report.names import metric_name
+from triptych.report.rows import Row, compared, metrics_of, ranked, tied
+from triptych.report.run import distinct
+from triptych.report.sampling import checkpoint_and_weights, checkpoint_name
+from triptych.report.training import device, sampler_name, size, weights_name, whole_time
+
+NONE = "–"
+ARROWS = {"lower": " ↓", "higher": " ↑", "unknown": ""}
+TIE = " ≈"
+"""Behind a figure that is not distinguishable from the best of its column."""
+MOST_METRICS = 7
+"""Columns of figures in one table; more are put into several, by family."""
+
+
+def figures_tables(rows: Sequence[Row], words: Language, across_models: bool = False) -> list[Block]:
+    """Return comparable rows as a table, or as one for each family of metrics where there are many."""
+    metrics = metrics_of(rows)
+    if len(metrics) <= MOST_METRICS:
+        return [figures_table(rows, metrics, words, across_models)]
+    blocks: list[Block] = []
+    for family, title in (("quality", ""), ("overlap", "overlap"), ("diversity", "diversity")):
+        chosen = [metric for metric in metrics if metric_name(metric).family == family]
+        having = [row for row in rows if not title or any(map(row.figure, chosen))]
+        if chosen and having:
+            blocks += [Paragraph(words(title))] if title else []
+            blocks.append(figures_table(having, chosen, words, across_models, costs=not title))
+    return blocks
+
+
+def figures_table(
+    rows: Sequence[Row], metrics: Sequence[str], words: Language, across_models: bool, costs: bool = True
+) -> Table:
+    """Return comparable rows as a table: a column per metric, real images last.
+
+    Args:
+        rows: in the order in which they are to appear.
+        metrics: one column each.
+        words: the language.
+        across_models: whether to name the model of each row and what it costs.
+        costs: whether to say how long each row took.
+    """
+    described = description(rows, words, across_models, mse=costs and not across_models)
+    spent = [_costs(row, rows, words, across_models) if costs else {} for row in rows]
+    columns = [_column(rows, metric) for metric in metrics]
+    titles = (*described[0], *(metric_label(metric, words) for metric in metrics), *spent[0])
+    lines: list[tuple[Cell, ...]] = [
+        (*told.values(), *cells, *cost.values())
+        for told, cells, cost in zip(described, zip(*columns, strict=True), spent, strict=True)
+    ]
+    if any(figure.real is not None for row in rows for figure in row.figures.values()):
+        filler = [words("real_images"), *[NONE] * (len(described[0]) - 1)]
+        lines.append((*filler, *(_real(rows, metric) for metric in metrics), *[NONE] * len(spent[0])))
+    return Table(titles, tuple(lines))
+
+
+def metric_label(metric: str, words: Language) -> str:
+    """Return a metric's column title, with an arrow towards the better values."""
+    name = metric_name(metric)
+    label = words.term(name.label)
+    return words("nearest_real", metric=label) if name.better == "real" else label + ARROWS[name.better]
+
+
+def figure_text(figure: Figure) -> str:
+    """Return `8.157 ± 0.021 (±0.207)`: the estimate, its standard error, its deviation over splits."""
+    decimals = metric_name(figure.metric).decimals
+    text = numbers.uncertain(figure.estimate, figure.spread, decimals)
+    if figure.split_std is not None:
+        text += f" (±{numbers.figure(figure.split_std, decimals)})"
+    return text
+
+
+def row_name(row: Row, words: Language) -> str:
+    """Return a row in words: `epoch 350, lowest MSE, DDIM 50 steps, CFG 3`."""
+    return words("row_name", checkpoint=row_checkpoint(row, words), sampler=row_settings(row, words))
+
+
+def row_checkpoint(row: Row, words: Language) -> str:
+    """Return a row's checkpoint in words, with the weights that drew it where not the usual average."""
+    p = row.passport
+    return checkpoint_and_weights(row.run, row.event.step, p.epoch, p.weights, words)
+
+
+def row_settings(row: Row, words: Language) -> str:
+    """Return how a row's images were drawn, in words: `DDIM 50 steps, CFG 3`."""
+    sampler = sampler_name(row.passport.sampler, words)
+    if not row.run.origin.conditional:
+        return sampler
+    return words("sample_caption", method=sampler, scale=numbers.plain(row.passport.guidance))
+
+
+def description(
+    rows: Sequence[Row], words: Language, across_models: bool = False, mse: bool = False
+) -> list[dict[str, str]]:
+    """Return what tells each row from the others, by column title; what all share is left out.
+
+    Args:
+        rows: those of one table.
+        words: the language.
+        across_models: whether to name the model.
+        mse: whether to say the held-out error of the checkpoint, where any has one.
+    """
+    mixed = len({row.passport.weights for row in rows}) > 1
+    columns: dict[str, Callable[[Row], str]] = {}
+    if across_models:
+        columns[words("model")] = lambda row: row.model
+    columns[words("checkpoint")] = lambda row: (_checkpoint if mixed else row_checkpoint)(row, words)
+    if mixed:
+        columns[words("weights")] = lambda row: weights_name(row.passport.weights, words)
+    columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
+    if any(row.run.origin.conditional for row in rows):
+        columns[words("sampling_cfg")] = lambda row: numbers.plain(row.passport.guidance)
+    if mse and any(row.run.mse(row.passport.weights) for row in rows):
+        columns[words("held_out_mse")] = lambda row: _mse(row, words)
+    for title, text in _passport_columns(rows, words).items():
+        told = [" / ".join(distinct(map(text, row.passports))) for row in rows]
+        if len(set(told)) > 1:
+            columns[title] = lambda row, text=text: " / ".join(distinct(map(text, row.passports)))
+    return [{title: text(row) for title, text in columns.items()} for row in rows]
+
+
+def _passport_columns(rows: Sequence[Row], words: Language) -> dict[str, Callable[[Passport], str]]:
+    """Return what a table says of passports where its rows differ in it, by column title."""
+    versions = distinct(key for row in rows for passport in row.passports for key in passport.versions)
+    return {
+        words("clip"): lambda p: words("yes") if p.clip else words("no"),
+        words("seed"): lambda p: str(p.seed),
+        words("precision"): lambda p: p.precision,
+        words("hardware"): lambda p: device(p.device, words),
+        **{key: lambda p, key=key: numbers.version(key, p.versions.get(key, NONE)) for key in versions},
+    }
+
+
+def _checkpoint(row: Row, words: Language) -> str:
+    return checkpoint_name(row.run, row.event.step, row.passport.epoch, row.passport.weights, words)
+
+
+def _column(rows: Sequence[Row], metric: str) -> list[Cell]:
+    """Return the figures of a metric, the best set off, and those marked that cannot be told from it."""
+    order = ranked(rows, metric)
+    best = order[0][1] if len(order) > 1 else None
+    cells: list[Cell] = []
+    for row in rows:
+        figure = row.figure(metric)
+        text = NONE if figure is None else figure_text(figure)
+        if row is best:
+            cells.append(Strong(text))
+        else:
+            cells.append(text + TIE if best is not None and tied(compared(row, best, metric)) else text)
+    return cells
+
+
+def _costs(row: Row, rows: Sequence[Row], words: Language, across_models: bool) -> dict[str, str]:
+    """Return what a row took, by column title; across models before it the size, training, and an image."""
+    cells: dict[str, str] = {}
+    if across_models:
+        known = size(row.run)
+        cells[words("parameters")] = known["parameters"]
+        if any(other.run.origin.flops for other in rows):
+            cells[words("gflop")] = known.get("gflop", NONE)
+        cells[words("training_time")] = NONE if row.run.history.imported else whole_time(row.run, words)
+        cells[words("sampling_time")] = f"{numbers.figure(row.seconds_per_image, 3)}s"
+    generation = sum(event.data.generation_took for event in row.events)
+    measuring = sum(event.data.measuring_took for event in row.events)
+    cells[words("evaluation_time")] = words(
+        "evaluation_time_value",
+        total=numbers.duration(generation + measuring),
+        generation=numbers.duration(generation),
+        measuring=numbers.duration(measuring),
+    )
+    return cells
+
+
+def _mse(row: Row, words: Language) -> str:
+    rank = row.mse_rank
+    if rank is None:
+        return NONE
+    errors = row.run.mse(row.passport.weights)
+    mse = numbers.figure(errors[row.event.step], 5)
+    return words("mse_rank", mse=mse, rank=rank, count=len(errors))
+
+
+def _real(rows: Sequence[Row], metric: str) -> str:
+    figures = [figure for row in rows if (figure := row.figure(metric)) and figure.real is not None]
+    decimals = metric_name(metric).decimals
+    return " / ".join(distinct(numbers.figure(figure.real or 0.0, decimals) for figure in figures)) or NONE

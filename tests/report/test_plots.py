@@ -1,0 +1,221 @@
+"""The pictures of an evaluation show what the record holds, and only where there is something to see."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure as Canvas
+from PIL import Image
+from report.synthetic_run import CIFAR10, CLASSES, RunWriter, fid, inception_score, sweep
+from report.test_report import section, write
+
+from triptych.record.events import Device
+from triptych.record.figures import Figure
+from triptych.report.language import Language
+from triptych.report.plots import MOST_LINES, drawings
+from triptych.report.rows import rows_of
+from triptych.report.run import Run
+
+
+@pytest.fixture
+def run(tmp_path) -> RunWriter:
+    return RunWriter(tmp_path / "runs" / "dim", epochs=200)
+
+
+def drawn(run: RunWriter) -> dict[str, Canvas]:
+    """Return all pictures of the run's rows by name."""
+    rows = rows_of(Run.read(run.folder, run.folder.parent), "Model")
+    canvases = {}
+    for drawing in drawings(rows, Language("en")):
+        canvases[drawing.name] = Canvas(layout="constrained")
+        drawing.draw(canvases[drawing.name])
+    return canvases
+
+
+def lines(axes) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the lines with error bars: label -> (x, y)."""
+    return {
+        bars.get_label(): tuple(np.asarray(part).tolist() for part in bars.lines[0].get_data())
+        for bars in axes.containers
+    }
+
+
+def errors(axes) -> list[list[float]]:
+    """Return the half lengths of each line's error bars."""
+    return [
+        [float(np.ptp(segment[:, 1]) / 2) for segment in bars.lines[2][0].get_segments()]
+        for bars in axes.containers
+    ]
+
+
+def real(axes) -> list[float]:
+    return [float(line.get_ydata()[0]) for line in axes.lines if line.get_label() == "real images"]
+
+
+def test_figures_stand_against_guidance_scale_with_their_errors_and_what_real_images_score(run):
+    for scale, distance, score in ((3.0, 9.0, 9.5), (1.0, 8.0, 9.0), (1.5, 7.0, 9.2)):
+        run.evaluate(200, (fid(distance, scale / 10), inception_score(score, 0.1)), guidance=scale)
+    left, right = drawn(run)["guidance"].axes
+    assert (left.get_title("left"), right.get_title("left")) == ("FID", "IS")
+    assert lines(left) == {"generated": ([1.0, 1.5, 3.0], [8.0, 7.0, 9.0])}
+    assert lines(right) == {"generated": ([1.0, 1.5, 3.0], [9.0, 9.2, 9.5])}
+    assert errors(left) == [pytest.approx([0.1, 0.15, 0.3])]
+    assert not right.collections  # no spread, no bars
+    assert (real(left), real(right)) == ([3.105], [11.237])
+
+
+def test_each_checkpoint_and_sampler_is_a_line_called_by_what_tells_it_apart(run):
+    for epoch in (100, 200):
+        for sampler in ("ddim:50", "heun:25"):
+            for scale in (1.0, 1.5):
+                run.evaluate(epoch, (fid(9.0 - epoch / 100),), guidance=scale, sampler=sampler)
+    run.evaluate(150, (fid(1.0),), guidance=2.0)  # one scale is no line
+    (axes,) = drawn(run)["guidance"].axes
+    assert list(lines(axes)) == [
+        "epoch 200, DDIM 50 steps",
+        "epoch 200, Heun 25 steps",
+        "epoch 100, DDIM 50 steps",
+        "epoch 100, Heun 25 steps",
+    ]
+    looks = {(bars.lines[0].get_color(), bars.lines[0].get_marker()) for bars in axes.containers}
+    assert len(looks) == 4
+    assert len({colour for colour, _ in looks}) == 2
+
+
+def test_lines_that_differ_in_weights_and_seed_say_so(run):
+    for weights, seed in (("ema", 0), ("raw", 0), ("ema", 1)):
+        for scale in (1.0, 1.5):
+            run.evaluate(200, (fid(9.0),), guidance=scale, weights=weights, seed=seed)
+    (axes,) = drawn(run)["guidance"].axes
+    assert set(lines(axes)) == {"usual average, seed 0", "raw weights, seed 0", "usual average, seed 1"}
+
+
+def test_of_many_lines_the_best_are_drawn_and_the_caption_says_so(run, tmp_path):
+    for epoch in range(1, MOST_LINES + 3):
+        for scale in (1.0, 1.5):
+            run.evaluate(epoch, (fid(float(epoch)),), guidance=scale)
+    (axes,) = drawn(run)["guidance"].axes
+    assert list(lines(axes)) == [f"epoch {epoch}" for epoch in range(1, MOST_LINES + 1)]
+    told = f"FID against guidance scale (the {MOST_LINES} best of {MOST_LINES + 2} lines)"
+    assert told in write([run.folder], tmp_path)
+
+
+def test_cost_is_drawn_of_rows_that_differ_in_the_sampler_alone(run):
+    for sampler, calls, took, distance in (
+        ("ddim:50", 100, 50.0, 8.0),
+        ("ddim:20", 40, 20.0, 9.0),
+        ("heun:25", 100, 60.0, 7.5),
+    ):
+        run.evaluate(200, (fid(distance),), sampler=sampler, network_calls=calls, took=took, guidance=1.5)
+    run.evaluate(200, (fid(12.0),), sampler="heun:5", network_calls=10, guidance=1.0)
+    calls, seconds = drawn(run)["cost"].axes
+    assert lines(calls) == {"Heun": ([100], [7.5]), "DDIM": ([40, 100], [9.0, 8.0])}
+    assert lines(seconds) == {"Heun": ([0.006], [7.5]), "DDIM": ([0.002, 0.005], [9.0, 8.0])}
+    assert [text.get_text() for text in calls.texts] == ["25", "20", "50"]
+    assert "a guided step counts two" in calls.get_xlabel()
+    assert calls.get_xscale() == seconds.get_xscale() == "log"
+
+
+def test_seconds_of_another_device_are_not_drawn_beside_these(run):
+    run.evaluate(200, (fid(8.0),), sampler="ddim:50", took=50.0, guidance=1.0)
+    run.evaluate(200, (fid(9.0),), sampler="ddim:20", took=1.0, guidance=1.0, device=Device("H200", 1, 1))
+    (calls,) = drawn(run)["cost"].axes
+    assert calls.get_xlabel() == "network calls per image"
+    run.evaluate(200, (fid(9.5),), sampler="ddim:10", took=10.0, guidance=1.0)
+    calls, seconds = drawn(run)["cost"].axes
+    assert [len(x) for x, _ in lines(calls).values()] == [3]
+    assert lines(seconds) == {"DDIM": ([0.001, 0.005], [9.5, 8.0])}
+
+
+def test_classes_stand_as_bars_beside_real_ones(run):
+    figures = tuple(c / 10 for c in range(10)), tuple(1 - c / 10 for c in range(10))
+    accuracy = Figure("classifier_accuracy", 0.45, 0.01, 0.9, *figures)
+    run.evaluate(200, (fid(9.0), accuracy, Figure("diversity_classifier", 3.0, 0.1, None, figures[0])))
+    run.evaluate(200, (fid(10.0), Figure("classifier_accuracy", 0.1, 0.01, 0.9, figures[1])), guidance=1.0)
+    left, right = drawn(run)["classes"].axes
+    heights = [[bar.get_height() for bar in bars] for bars in left.containers]
+    assert heights == [list(part) for part in figures]
+    assert [label.get_text() for label in left.get_xticklabels()] == list(CLASSES)
+    assert [len(bars) for bars in right.containers] == [10]
+
+
+def test_nothing_is_drawn_where_there_is_nothing_to_see(run):
+    run.evaluate(200, (fid(9.0),))
+    run.evaluate(100, (fid(9.0),), guidance=1.0)
+    run.evaluate(50, (fid(float("nan")),), guidance=1.0)
+    assert drawn(run) == {}
+
+
+def test_figures_that_are_not_finite_are_left_out(run):
+    for scale, distance in ((1.0, 9.0), (1.5, float("inf")), (2.0, 8.0), (3.0, float("nan"))):
+        run.evaluate(200, (fid(distance),), guidance=scale)
+    (axes,) = drawn(run)["guidance"].axes
+    assert lines(axes) == {"generated": ([1.0, 2.0], [9.0, 8.0])}
+
+
+def test_figures_that_span_orders_of_magnitude_stand_on_a_logarithmic_axis(run):
+    for scale, distance in ((1.0, 9.0), (1.5, 10.0)):
+        run.evaluate(200, (fid(distance),), guidance=scale)
+    assert drawn(run)["guidance"].axes[0].get_yscale() == "linear"
+    run.evaluate(200, (fid(200.0),), guidance=0.0)
+    assert drawn(run)["guidance"].axes[0].get_yscale() == "log"
+
+
+@pytest.mark.usefixtures("true_pictures")
+def test_a_sweep_is_drawn_beside_the_report_the_same_each_time(run, tmp_path):
+    sweep(run)
+    text = section(write([run.folder], tmp_path / "a"), "Evaluation")
+    write([run.folder], tmp_path / "b")
+    for name in ("guidance", "cost", "classes"):
+        path = f"EXPERIMENTS-assets/dim-{name}.png"
+        assert f'src="{path}"' in text
+        with Image.open(tmp_path / "a" / path) as picture:
+            assert picture.size[0] > 1000
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a" / "EXPERIMENTS-assets").iterdir()) == [
+        "dim-classes.png",
+        "dim-cost.png",
+        "dim-guidance.png",
+    ]
+
+
+@pytest.mark.usefixtures("true_pictures")
+def test_classes_whose_names_no_font_writes_are_numbered_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("report.synthetic_run.CIFAR10", replace(CIFAR10, class_names=("猫", "$x_$", "dog")))
+    run = RunWriter(tmp_path / "run", epochs=200)
+    run.evaluate(200, (Figure("classifier_accuracy", 0.5, 0.1, None, (0.2, 0.3, 0.4)),))
+    (axes,) = drawn(run)["classes"].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["class 0", "$x_$", "dog"]
+    write([run.folder], tmp_path)
+    assert (tmp_path / "EXPERIMENTS-assets" / "run-classes.png").exists()
+
+
+@pytest.mark.usefixtures("true_pictures")
+def test_without_matplotlib_pictures_are_quietly_absent(run, tmp_path, monkeypatch):
+    sweep(run)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = section(write([run.folder], tmp_path), "Evaluation")
+    assert "<img" not in text
+    assert "matplotlib" not in text
+
+
+def test_pictures_of_a_second_table_have_names_of_their_own(run, tmp_path):
+    for count in (10_000, 5_000):
+        for scale in (1.0, 1.5):
+            run.evaluate(200, (fid(9.0),), guidance=scale, count=count)
+    text = write([run.folder], tmp_path)
+    assert [text.count(f"EXPERIMENTS-assets/dim-{name}.png") for name in ("guidance", "guidance-2")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("language", "captions"),
+    [
+        ("en", ["FID, IS against guidance scale (the 6 best of 12 lines)", "epoch 3350, CFG 1.5"]),
+        ("zh", ["FID，IS 随引导尺度的变化（12 条曲线中最佳的 6 条）", "训练 3350 轮，CFG 1.5"]),
+    ],
+)
+def test_captions_are_in_the_language_of_the_report(run, tmp_path, language, captions):
+    sweep(run)
+    text = write([run.folder], tmp_path, language)
+    assert all(f'alt="{part}' in text or f'{part}"' in text for part in captions)
