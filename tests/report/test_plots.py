@@ -2,9 +2,11 @@
 
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from report.synthetic_run import CIFAR10, CLASSES, RunWriter, fid, inception_score, sweep
@@ -219,3 +221,16 @@ def test_captions_are_in_the_language_of_the_report(run, tmp_path, language, cap
     sweep(run)
     text = write([run.folder], tmp_path, language)
     assert all(f'alt="{part}' in text or f'{part}"' in text for part in captions)
+
+
+def test_steps_are_written_beside_points_but_never_over_one_another(run):
+    for steps in (10, 11, 12, 13, 50):
+        for name in (f"ddim:{steps}", f"heun:{steps}", f"unipc:{steps}"):
+            run.evaluate(200, (fid(9.0),), sampler=name, network_calls=steps, took=steps, guidance=1.0)
+    canvas = drawn(run)["cost"]
+    FigureCanvasAgg(canvas).draw()
+    for axes in canvas.axes:
+        told = [text.get_text() for text in axes.texts]
+        assert told.count("50") == 2  # above and below: there is no third place
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))

@@ -14,6 +14,10 @@ INK, QUIET, GRID = "#333333", "#6b6b6b", "#e6e6e6"
 COLOURS = ("#4c78a8", "#c8553d", "#4f7c62", "#b08a3e", "#7a5c99", "#3f9a9a", "#a3586d", "#6b6b6b")
 REAL = "real images"
 """Label of what they score."""
+NARROWEST = 0.1
+"""Least part of an axis between two numbers on it."""
+WIDE, HIGH = 26, 13
+"""Pixels that a number beside a point takes."""
 SPAN = 12
 """Ratio of the largest to the smallest figure from which on they are drawn on a logarithmic axis."""
 
@@ -63,10 +67,36 @@ def fit_scale(axes: Axes, values: Iterable[float]) -> None:
 
 
 def plain_ticks(axis: Axis, values: Iterable[float]) -> None:
-    """Mark the values themselves on a logarithmic axis, but those that are too near to the one before."""
+    """Mark the values themselves on a logarithmic axis, but those that leave no room for their numbers."""
+    known = sorted(set(values))
+    room = (known[-1] / known[0]) ** NARROWEST
     kept: list[float] = []
-    for value in sorted(set(values)):
-        if not kept or value > 1.3 * kept[-1]:
+    for value in known:
+        if not kept or value > room * kept[-1]:
             kept.append(value)
-    axis.set_ticks(kept, [f"{value:.3g}" for value in kept])
+    axis.set_ticks(kept, [f"{value:,.0f}" if value == int(value) else f"{value:.2g}" for value in kept])
     axis.set_ticks([], minor=True)
+
+
+def label_points(axes: Axes, points: Iterable[tuple[float, float, str, str]]) -> None:
+    """Write beside points, each (x, y, text, colour): above, or below if that is taken, or else nowhere.
+
+    For axes whose scales are settled.
+    """
+    axes.autoscale_view()
+    taken: list[tuple[float, float]] = []
+    for x, y, text, colour in points:
+        right, up = axes.transData.transform((x, y))
+        for shift in (5, -12):
+            place = (right, up + shift)
+            if all(abs(place[0] - u) > WIDE or abs(place[1] - v) > HIGH for u, v in taken):
+                taken.append(place)
+                axes.annotate(
+                    text,
+                    (x, y),
+                    xytext=(5, shift),
+                    textcoords="offset pixels",
+                    fontsize=8,
+                    color=colour,
+                )
+                break

@@ -42,6 +42,7 @@ def draw_classes(row: Row, metrics: Sequence[str], canvas: Figure) -> None:
     every = panels(canvas, down, across)
     for axes, metric in zip(every, metrics, strict=False):
         _draw_bars(axes, row, metric)
+        axes.margins(x=0.02)
         quieten(axes, metric_name(metric).label, "")
         if count <= MOST_LABELS:
             aslant = sum(map(len, labels)) > LETTERS // across

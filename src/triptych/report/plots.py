@@ -9,7 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from triptych.report import numbers
-from triptych.report.canvas import COLOURS, QUIET, REAL, fit_scale, legend, panels, plain_ticks, quieten
+from triptych.report.canvas import (
+    COLOURS,
+    QUIET,
+    REAL,
+    fit_scale,
+    label_points,
+    legend,
+    panels,
+    plain_ticks,
+    quieten,
+)
 from triptych.report.class_bars import MOST_PANELS, by_class, draw_classes
 from triptych.report.language import Language
 from triptych.report.names import metric_name, sampler_parts
@@ -75,7 +85,7 @@ def _draw_guidance(lines: Sequence[Sequence[Row]], metrics: Sequence[str], canva
             _draw_line(axes, line, metric, [row.passport.guidance for row in line], name, style)
         every = [row for line in lines for row in line]
         _draw_real(axes, every, metric)
-        fit_scale(axes, _values(every, metric))
+        fit_scale(axes, [*_estimates(every, metric), *_reals(every, metric)])
         quieten(axes, metric_name(metric).label, "guidance scale")
         if len(scales) <= 10:
             axes.set_xticks(scales, [numbers.plain(scale) for scale in scales])
@@ -114,30 +124,23 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
         where = rows[0].passport.device.name
         costs.append((timed, f"seconds per image ({where})", lambda row: row.seconds_per_image))
     for axes, (shown, label, cost) in zip(panels(canvas, 1, len(costs)), costs, strict=True):
-        methods = _alike(shown, lambda row: sampler_parts(row.passport.sampler)[0])
-        for number, line in enumerate(methods):
-            _draw_method(axes, sorted(line, key=cost), metric, cost, number)
-        _draw_real(axes, shown, metric)
         axes.set_xscale("log")
+        points: list[tuple[float, float, str, str]] = []
+        for i, line in enumerate(_alike(shown, lambda row: sampler_parts(row.passport.sampler)[0])):
+            line = sorted(line, key=cost)
+            name, _ = sampler_parts(line[0].passport.sampler)
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            _draw_line(axes, line, metric, list(map(cost, line)), name, style)
+            steps = [sampler_parts(row.passport.sampler)[1] for row in line]
+            figures = _estimates(line, metric)
+            points += zip(map(cost, line), figures, steps, [style["color"]] * len(line), strict=True)
+        _draw_real(axes, shown, metric)
         plain_ticks(axes.xaxis, map(cost, shown))
-        axes.margins(x=0.12, y=0.15)
-        fit_scale(axes, _values(shown, metric))
+        axes.margins(x=0.08, y=0.15)
+        fit_scale(axes, [*_estimates(shown, metric), *_reals(shown, metric)])
+        label_points(axes, points)
         quieten(axes, metric_name(metric).label, label)
     legend(canvas)
-
-
-def _draw_method(
-    axes: Axes, rows: Sequence[Row], metric: str, cost: Callable[[Row], float], number: int
-) -> None:
-    """Draw the `number`-th method, its points labelled by their steps: above and below in turn."""
-    colour, (name, _) = COLOURS[number % len(COLOURS)], sampler_parts(rows[0].passport.sampler)
-    style = {"color": colour, "marker": MARKERS[number % len(MARKERS)]}
-    _draw_line(axes, rows, metric, [cost(row) for row in rows], name, style)
-    for row in rows:
-        figure, (_, steps) = row.figure(metric), sampler_parts(row.passport.sampler)
-        assert figure is not None, "rows were ranked by the metric"
-        at, shift = (cost(row), figure.estimate), (5, -11 if number % 2 else 5)
-        axes.annotate(steps, at, xytext=shift, textcoords="offset points", fontsize=8, color=colour)
 
 
 def _classes(order: Sequence[Row], words: Language) -> Drawing | None:
@@ -225,10 +228,8 @@ def _line_names(lines: Sequence[Sequence[Row]]) -> list[str]:
     ]
 
 
-def _values(rows: Iterable[Row], metric: str) -> list[float]:
-    """Return all that a panel shows of a metric."""
-    figures = [figure for row in rows if (figure := row.figure(metric))]
-    return [*_reals(rows, metric), *(figure.estimate for figure in figures)]
+def _estimates(rows: Iterable[Row], metric: str) -> list[float]:
+    return [figure.estimate for row in rows if (figure := row.figure(metric))]
 
 
 def _labels(metrics: Sequence[str], words: Language) -> str:
