@@ -137,7 +137,7 @@ class Frame(NamedTuple):
     x0: Tensor
 
 
-def _steps(
+def steps_of(
     denoiser: Denoiser, request: Request, index: Tensor
 ) -> tuple[GuidedDenoiser, Iterator[Step], Tensor]:
     """Return the denoiser bound to the classes of `index`, its steps down the grid, and its noise."""
@@ -185,7 +185,7 @@ def generate(
     for start in range(share.start, share.stop, request.batch_size):
         stop = min(start + request.batch_size, share.stop)
         index = torch.arange(start, stop, device=_device(denoiser))
-        guided, steps, x = _steps(denoiser, request, index)
+        guided, steps, x = steps_of(denoiser, request, index)
         for step in steps:
             if watch and start == share.start:
                 if step.i == 0:

@@ -19,6 +19,7 @@ from triptych.denoiser import Denoiser
 from triptych.devices import select_device
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge
+from triptych.evaluation.selection import best_names
 from triptych.evaluation.weights import USUAL, part_of, recorded_name
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
@@ -171,7 +172,8 @@ class Run:
         """Return the model of a checkpoint, ready to sample from.
 
         Args:
-            checkpoint: `last`, `best-mse`, `epoch-350` or `350`.
+            checkpoint: `last`, `best-mse`, `epoch-350` or `350`; `best-fid`, or another metric's name, is the
+                one with the best figure that was recorded.
             weights: `ema`, the usual average of the weights; `ema_long`, a slower one; `best`, the one of
                 these with the lower held-out error; or `none`, the raw weights, while it still has them.
             device: None takes the experiment's.
@@ -181,7 +183,8 @@ class Run:
         Raises:
             UserError: no such checkpoint or weights, or it is broken or of another network.
         """
-        path = resolve(self.folder, checkpoint)
+        evaluations = [event.data for event in self.record.history().of_kind(Evaluated)]
+        path = resolve(self.folder, checkpoint, best_names(evaluations))
         if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
             warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)
         try:

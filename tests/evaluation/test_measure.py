@@ -5,11 +5,14 @@ from evaluation.stand_in import WIDTHS, Counted
 from triptych.data import digits
 from triptych.data.dataset import Dataset
 from triptych.errors import UserError
-from triptych.evaluation.measure import Batch, figures, measure, metrics_for
+from triptych.evaluation.measure import Batch, figures, measure, metrics_for, truths_of
 from triptych.evaluation.reference import matching, real_features
 from triptych.jackknife import jackknife_spread
-from triptych.metrics import METRICS
+from triptych.metrics import METRICS, named_metrics
 from triptych.metrics.features import FeatureSet
+from triptych.record.events import Figure
+
+MINE = metrics_for(Counted.name)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,15 @@ def beside(dataset: Dataset, generated: FeatureSet) -> FeatureSet:
     return real_features(dataset.held_out, index, Counted(), WIDTHS, "cpu")
 
 
+def compared(
+    generated: FeatureSet, reference: FeatureSet, real: FeatureSet, *, force: bool = False
+) -> tuple[Figure, ...]:
+    """The figures of both, real images with as many labels as generated ones."""
+    real = real if generated.labelled else real.unlabelled()
+    truths = truths_of(real, reference, MINE, force=force)
+    return figures(generated, reference, truths, MINE, force=force)
+
+
 def drawn(dataset: Dataset, count: int, labelled: bool = True, size: int = 32) -> list[Batch]:
     """Noisy training images in the place of generated ones, classes in turn."""
     index = torch.arange(count)
@@ -40,15 +52,17 @@ def drawn(dataset: Dataset, count: int, labelled: bool = True, size: int = 32) -
 
 
 def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 200), Counted(), "cpu")
+    generated = measure(drawn(dataset, 200), Counted(), "cpu", WIDTHS)
     real = beside(dataset, generated)
-    found = figures(generated, reference, real)
-    assert [figure.metric for figure in found] == list(metrics_for(Counted.name))
+    found = compared(generated, reference, real)
+    assert [figure.metric for figure in found] == list(MINE)
     for figure in found:
         assert figure.spread > 0
         assert jackknife_spread(figure.groups) == figure.spread
         assert (figure.n, figure.real_n) == (200, 200)
-        assert len(figure.per_class) == len(figure.real_per_class) == 10
+        # Of density and the like there is none: balls of one class alone would be others.
+        if figure.per_class is not None:
+            assert len(figure.per_class) == len(figure.real_per_class) == len(figure.per_class_n) == 10
         assert figure.estimate == METRICS[figure.metric](generated, reference).estimate
         assert figure.real == METRICS[figure.metric](real, reference).estimate
     distance = found[0]
@@ -57,47 +71,61 @@ def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset
 
 @pytest.mark.parametrize("size", [1, 200])
 def test_the_batch_size_changes_no_figure(dataset: Dataset, reference: FeatureSet, size: int):
-    one = measure(drawn(dataset, 200), Counted(), "cpu")
-    other = measure(drawn(dataset, 200, size=size), Counted(), "cpu")
+    one = measure(drawn(dataset, 200), Counted(), "cpu", WIDTHS)
+    other = measure(drawn(dataset, 200, size=size), Counted(), "cpu", WIDTHS)
     real = beside(dataset, one)
-    for a, b in zip(figures(one, reference, real), figures(other, reference, real), strict=True):
+    for a, b in zip(compared(one, reference, real), compared(other, reference, real), strict=True):
         assert b.estimate == pytest.approx(a.estimate, rel=1e-9)
         assert b.real == a.real
 
 
 def test_images_without_labels_have_only_the_figures_that_need_none(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 100, labelled=False), Counted(), "cpu")
+    generated = measure(drawn(dataset, 100, labelled=False), Counted(), "cpu", WIDTHS)
     real = beside(dataset, generated)
-    found = {figure.metric: figure for figure in figures(generated, reference, real)}
-    assert set(found) == {name for name, metric in metrics_for(Counted.name).items() if not metric.labelled}
+    found = {figure.metric: figure for figure in compared(generated, reference, real)}
+    assert set(found) == {name for name, metric in MINE.items() if not metric.labelled}
     assert all(figure.per_class is None and figure.real_per_class is None for figure in found.values())
-    # Both sides are paired regardless of class, or the ratio would mean nothing.
-    across = METRICS["diversity_classifier"](real.unlabelled(), reference).estimate
-    assert found["diversity_classifier"].real == across
+    across = METRICS["diversity_classifier_all"](real, reference).estimate
+    assert found["diversity_classifier_all"].real == across
 
 
 def test_too_few_images_are_refused_unless_forced(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 4, labelled=False), Counted(), "cpu")
+    generated = measure(drawn(dataset, 4, labelled=False), Counted(), "cpu", WIDTHS)
     real = beside(dataset, generated)
     with pytest.raises(UserError, match="fd_classifier of 4 images: it takes at least 5"):
-        figures(generated, reference, real)
-    assert len(figures(generated, reference, real, force=True)) > 1
+        compared(generated, reference, real)
+    assert len(compared(generated, reference, real, force=True)) > 1
 
 
 def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, reference: FeatureSet):
-    generated = measure(drawn(dataset, 100), Counted(), "cpu")
+    generated = measure(drawn(dataset, 100), Counted(), "cpu", WIDTHS)
     real = measure(
-        [(dataset.held_out.images[:3], dataset.held_out.labels[:3], torch.arange(3))], Counted(), "cpu"
+        [(dataset.held_out.images[:3], dataset.held_out.labels[:3], torch.arange(3))],
+        Counted(),
+        "cpu",
+        WIDTHS,
     )
-    distance = figures(generated, reference, real)[0]
+    distance = compared(generated, reference, real)[0]
     assert distance.real is None
     assert distance.real_n is None
 
 
-def test_metrics_of_other_extractors_are_not_measured(dataset: Dataset):
-    other = Counted(name="another")
-    assert metrics_for(other.name) == {}
-    assert all(METRICS[name].extractor == "classifier" for name in metrics_for(Counted.name))
+def test_metrics_of_other_extractors_are_not_measured():
+    assert metrics_for("another") == {}
+    assert all(METRICS[name].extractor == "classifier" for name in MINE)
+
+
+def test_metrics_are_named_one_by_one_or_by_their_extractor():
+    assert list(named_metrics(["classifier_accuracy", "fd_classifier"])) == [
+        "classifier_accuracy",
+        "fd_classifier",
+    ]
+    assert named_metrics(["classifier"]) == MINE
+    assert list(named_metrics(["fid", "classifier", "fd_classifier"])) == ["fid", *MINE]
+    with pytest.raises(UserError, match="measure fidd: there is no such metric; choose from fid, "):
+        named_metrics(["fid", "fidd"])
+    with pytest.raises(UserError, match="no metric is named"):
+        named_metrics([])
 
 
 def test_reference_is_the_whole_training_split(dataset: Dataset, reference: FeatureSet):
@@ -114,7 +142,7 @@ def test_real_images_have_the_classes_of_the_generated_ones(dataset: Dataset):
 
 
 def test_more_images_than_are_held_out_take_all_there_are(dataset: Dataset):
-    generated = measure(drawn(dataset, 1000), Counted(), "cpu")
+    generated = measure(drawn(dataset, 1000), Counted(), "cpu", WIDTHS)
     assert len(beside(dataset, generated)) == len(dataset.held_out) == 355
     assert matching(dataset.held_out.labels, None, 9999).tolist() == list(range(355))
 

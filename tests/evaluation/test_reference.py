@@ -5,14 +5,17 @@ import torch
 from evaluation.stand_in import WIDTHS, Counted
 
 from triptych.data import digits
-from triptych.data.dataset import Dataset
-from triptych.evaluation.judge import Judge
-from triptych.evaluation.measure import figures, measure
+from triptych.data.dataset import Dataset, ImageSet
+from triptych.evaluation.measure import figures, measure, metrics_for, truths_of
 from triptych.evaluation.reference import matching, real_features
+from triptych.evaluation.yardstick import Yardstick
+from triptych.metrics import METRICS, named_metrics
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.features import FeatureSet
+from triptych.record.events import Figure
 from triptych.work import Work
 
+MINE = metrics_for(Counted.name)
 EVERY = torch.arange(1442)
 
 
@@ -28,6 +31,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def some(images: ImageSet, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels and labels of some images."""
+    return images.images[index], images.labels[index]
+
+
+def compared(generated: FeatureSet, kept: FeatureSet) -> tuple[Figure, ...]:
+    """All figures of one set against another, and those of the same beside."""
+    return figures(generated, kept, truths_of(generated, kept, MINE), MINE)
+
+
 def reference(dataset: Dataset, extractor: Counted, **options) -> FeatureSet:
     return real_features(dataset.train, EVERY, extractor, WIDTHS, "cpu", **options)
 
@@ -40,11 +53,11 @@ def test_kept_features_give_the_same_figures_bit_for_bit(dataset: Dataset, cache
     extractor = Counted()
     sets = [reference(dataset, extractor) for _ in range(2)]
     assert extractor.images == len(dataset.train)
-    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu")
+    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu", WIDTHS)
     generated = held_out(dataset, extractor)
-    first, second = (figures(generated, kept, generated) for kept in sets)
+    first, second = (compared(generated, kept) for kept in sets)
     assert first == second
-    for one, other in zip(first, figures(generated, straight, generated), strict=True):
+    for one, other in zip(first, compared(generated, straight), strict=True):
         assert one.estimate == pytest.approx(other.estimate, rel=1e-12)
 
 
@@ -79,7 +92,7 @@ def test_what_was_cut_off_goes_on(dataset: Dataset, cache: Path):
     extractor = Counted()
     after = reference(dataset, extractor)
     assert extractor.images == 442
-    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu")
+    straight = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu", WIDTHS)
     assert torch.equal(after.rows("features"), straight.rows("features"))
 
 
@@ -115,30 +128,60 @@ def test_work_on_real_images_tells_how_far_it_has_come(dataset: Dataset, cache: 
     assert {work.what for work in seen} == {"measuring digits/train"}
 
 
-def test_a_judge_measures_real_images_once_for_rows_of_like_classes(
+def test_a_yardstick_measures_real_images_once_for_rows_of_like_classes(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     extractor = Counted()
     monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
-    judge = Judge(dataset, torch.device("cpu"))
-    hundred, fifty = held_out(dataset, extractor), held_out(dataset, extractor, 50)
-    extractor.images = 0
-    assert judge.real("classifier", hundred) is judge.real("classifier", hundred)
-    assert extractor.images == 100
-    bare = judge.real("classifier", hundred.unlabelled())
-    assert len(judge.real("classifier", fifty)) == 50
-    assert extractor.images == 250
-    index = matching(dataset.held_out.labels, hundred.labels, 100)
-    assert torch.equal(judge.real("classifier", hundred).index, index)
-    assert not torch.equal(bare.index, index)
+    metrics = named_metrics(["fd_classifier", "classifier_accuracy"])
+    yardstick = Yardstick(dataset.train, dataset.held_out, metrics, torch.device("cpu"))
+    labels = dataset.held_out.labels[:100]
+    truths = yardstick.truths(labels, 100)
+    assert extractor.images == len(dataset.train) + 100
+    assert yardstick.truths(labels.flip(0), 100) is truths  # as many of each class
+    assert extractor.images == len(dataset.train) + 100
+    assert yardstick.seconds(labels, 100) > 0
+    bare = yardstick.truths(None, 100)
+    assert list(bare) == ["fd_classifier"]
+    assert yardstick.truths(labels[:50], 50)["fd_classifier"].n == 50
+    assert extractor.images == len(dataset.train) + 250
+    index = matching(dataset.held_out.labels, labels, 100)
+    real = measure([(*some(dataset.held_out, index), index)], extractor, "cpu", WIDTHS)
+    reference = measure([(*some(dataset.train, EVERY), EVERY)], extractor, "cpu", WIDTHS)
+    assert truths == truths_of(real, reference, metrics)
+
+
+def test_nothing_is_measured_of_a_reference_that_no_metric_compares_with(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    extractor = Counted()
+    monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
+    metrics = named_metrics(["diversity_classifier", "classifier_accuracy"])
+    yardstick = Yardstick(dataset.train, dataset.held_out, metrics, torch.device("cpu"))
+    truths = yardstick.truths(dataset.held_out.labels, len(dataset.held_out))
+    assert extractor.images == len(dataset.held_out)
+    assert len(truths["diversity_classifier"].per_class) == 10
 
 
 def test_either_split_may_be_the_reference(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
-    """As in figures against the test images, with as many training images beside."""
+    """As in figures against the test images, with as many training images beside.
+
+    What is memorised is looked for in the training split all the same.
+    """
     extractor = Counted()
     monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
-    judge = Judge(dataset, torch.device("cpu"), reference="held-out")
-    assert torch.equal(judge.reference("classifier").labels, dataset.held_out.labels)
-    beside = judge.real("classifier", held_out(dataset, extractor))
-    rows = measure([(dataset.train.images, dataset.train.labels, EVERY)], extractor, "cpu").rows("features")
-    assert torch.equal(beside.rows("features"), rows[beside.index])
+    metrics = named_metrics(["fd_classifier", "nearest_classifier"])
+    sides = dataset.train, dataset.held_out, metrics, torch.device("cpu")
+    usual, turned = Yardstick(*sides), Yardstick(*sides, reference="held-out")
+    assert (turned.reference, turned.beside) == (dataset.held_out, dataset.train)
+    first, second = (yardstick.truths(None, 300) for yardstick in (usual, turned))
+    assert first["nearest_classifier"] == second["nearest_classifier"]
+    train, held_out = (
+        measure([(images.images, images.labels, torch.arange(len(images)))], extractor, "cpu", WIDTHS)
+        for images in (dataset.train, dataset.held_out)
+    )
+    index = matching(dataset.train.labels, None, 300)
+    some_train = FeatureSet.of({"features": train.rows("features")[index]}, None, extractor.sha256, index)
+    expected = METRICS["fd_classifier"](some_train, held_out).estimate
+    assert second["fd_classifier"].estimate == pytest.approx(expected, rel=1e-12)
+    assert first["fd_classifier"].estimate != second["fd_classifier"].estimate

@@ -4,7 +4,16 @@ import pytest
 import scipy.stats
 
 from triptych.errors import UserError
-from triptych.evaluation.selection import agreement, best_checkpoints, best_row, best_rows, rank_correlation
+from triptych.evaluation.selection import (
+    agreement,
+    best_checkpoints,
+    best_names,
+    best_row,
+    best_rows,
+    rank_correlation,
+    recorded,
+)
+from triptych.jackknife import jackknife_spread
 from triptych.record.events import Device, Evaluated, Figure, Passport
 
 PASSPORT = Passport(
@@ -26,7 +35,8 @@ PASSPORT = Passport(
 
 
 def row(checkpoint: str, guidance: float = 1.0, spread: float | None = 0.1, **estimates: float) -> Evaluated:
-    passport = replace(PASSPORT, checkpoint=checkpoint, guidance=guidance)
+    epoch = float("abc".find(checkpoint) + 1)
+    passport = replace(PASSPORT, checkpoint=checkpoint, epoch=epoch, guidance=guidance)
     made = tuple(Figure(name, estimate, spread, real=5.0) for name, estimate in estimates.items())
     return Evaluated(passport, made, 128, 50, 1.0, 1.0)
 
@@ -43,8 +53,8 @@ def test_each_metric_has_its_own_direction():
     assert chosen == {"fd_classifier": "b", "classifier_accuracy": "c", "diversity_classifier": "b"}
 
 
-def test_rows_within_two_standard_errors_of_the_difference_are_ties():
-    near, far = row("near", fd_classifier=1.27), row("far", fd_classifier=1.29)
+def test_rows_that_their_errors_do_not_tell_from_the_best_are_ties():
+    near, far = row("near", fd_classifier=1.29), row("far", fd_classifier=1.31)  # t of 18: 2.101
     best = best_row([*ROWS, near, far], "fd_classifier")
     assert best.figure.estimate == 1.0
     assert best.ties == (near,)
@@ -64,7 +74,7 @@ def test_rows_that_lack_the_metric_are_passed_over():
 
 
 def test_metrics_that_nobody_knows_are_refused():
-    with pytest.raises(UserError, match="choose from fd_classifier"):
+    with pytest.raises(UserError, match="choose from fid, "):
         best_row([row("a", speed=1.0)], "speed")
 
 
@@ -75,7 +85,6 @@ def test_metrics_that_nobody_knows_are_refused():
         {"reference_digest": "x"},
         {"extractors": {"classifier": "x"}},
         {"held_out_digest": "x"},
-        {"weights": "ema_long"},
     ],
 )
 def test_rows_that_were_measured_otherwise_are_not_compared(change: dict):
@@ -98,7 +107,7 @@ def test_rank_correlation_of_too_little_is_undefined():
 
 
 def test_agreement_is_one_where_lower_mse_is_always_better():
-    mse = {"a": 0.3, "b": 0.2, "c": 0.1, "never-evaluated": 0.0}
+    mse = {(1, "ema"): 0.3, (2, "ema"): 0.2, (3, "ema"): 0.1, (4, "ema"): 0.0, (1, "ema_long"): 0.0}
     assert agreement(ROWS, mse, "classifier_accuracy").correlation == pytest.approx(1)
     found = agreement(ROWS, mse, "fd_classifier")
     assert (found.checkpoints, found.correlation) == (3, pytest.approx(0.5))
@@ -106,17 +115,70 @@ def test_agreement_is_one_where_lower_mse_is_always_better():
 
 def test_agreement_takes_the_best_row_of_each_checkpoint():
     rows = [*ROWS, row("a", guidance=2.0, fd_classifier=0.5)]
-    mse = {"a": 0.1, "b": 0.2, "c": 0.3}
+    mse = {(1, "ema"): 0.1, (2, "ema"): 0.2, (3, "ema"): 0.3}
     assert agreement(rows, mse, "fd_classifier").correlation == pytest.approx(1)
 
 
-def test_the_best_checkpoints_are_those_of_any_metric_among_rows_that_were_measured_alike():
-    few = replace(ROWS[0].passport, checkpoint="epoch-00009", count=10)
+def few(made: Evaluated, count: int = 10) -> Evaluated:
+    """The same of fewer images."""
+    return replace(made, passport=replace(made.passport, count=count))
+
+
+def test_names_of_the_best_are_those_of_most_images_by_each_metric():
     rows = [
         row("epoch-00001", fd_classifier=3.0, classifier_accuracy=0.9),
-        row("epoch-00002", fd_classifier=2.0, classifier_accuracy=0.8),
+        row("epoch-00002", fd_classifier=2.0, classifier_accuracy=0.8, of_a_later_version=1.0),
         row("epoch-00003", fd_classifier=4.0, classifier_accuracy=0.7),
-        replace(row("x", fd_classifier=99.0, of_a_later_version=1.0), passport=few),
+        few(row("epoch-00009", fd_classifier=0.1, fid=9.0)),
     ]
-    assert best_checkpoints(rows) == {"epoch-00001", "epoch-00002", "epoch-00009"}
+    names = {
+        "best-fd-classifier": "epoch-00002",
+        "best-classifier-accuracy": "epoch-00001",
+        "best-fid": "epoch-00009",
+    }
+    assert best_names(rows) == names
+    assert best_checkpoints(rows) == set(names.values())
     assert best_checkpoints([]) == set()
+
+
+def test_of_as_many_images_against_several_references_the_last_measured_name_the_best():
+    other = [
+        replace(made, passport=replace(made.passport, reference_digest="other"))
+        for made in (row("a", fd_classifier=8.0), row("b", fd_classifier=9.0))
+    ]
+    assert best_names([*ROWS, *other])["best-fd-classifier"] == "a"
+    assert best_names([*other, *ROWS])["best-fd-classifier"] == "b"
+
+
+def test_paired_rows_are_told_apart_by_less_than_rows_of_other_noise():
+    groups = tuple(1.0 + 0.1 * (g % 5) for g in range(10))
+    spread = jackknife_spread(groups)
+
+    def noisy(name: str, better_by: float, seed: int) -> Evaluated:
+        made = row(name, fd_classifier=1.2 - better_by)
+        figure = replace(made.figures[0], spread=spread, groups=tuple(g - better_by for g in groups))
+        return replace(made, figures=(figure,), passport=replace(made.passport, seed=seed))
+
+    best = best_row([noisy("a", 0.0, 0), noisy("b", 0.05, 0)], "fd_classifier")
+    assert (best.row.passport.checkpoint, best.ties) == ("b", ())
+    assert len(best_row([noisy("a", 0.0, 1), noisy("b", 0.05, 0)], "fd_classifier").ties) == 1
+
+
+def test_a_row_is_in_the_record_when_all_of_its_figures_are_be_it_in_several_events():
+    both = replace(PASSPORT, extractors={"classifier": "e", "inception": "i"})
+    wanted = {"fid": "inception", "fd_classifier": "classifier"}
+    one = replace(row("a", fd_classifier=3.0), passport=PASSPORT)
+    newer = replace(row("a", fd_classifier=2.0), passport=PASSPORT)
+    other = replace(row("a", fid=9.0), passport=replace(PASSPORT, extractors={"inception": "i"}))
+    found = recorded([one, other, newer], both, wanted)
+    assert found is not None
+    assert [(figure.metric, figure.estimate) for figure in found.figures] == [
+        ("fid", 9.0),
+        ("fd_classifier", 2.0),
+    ]
+    assert found.passport == both
+    assert recorded([one], both, wanted) is None
+    assert recorded([one, few(other)], both, wanted) is None
+    assert (
+        recorded([one, other], replace(both, extractors=both.extractors | {"inception": "x"}), wanted) is None
+    )

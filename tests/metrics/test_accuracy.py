@@ -12,7 +12,7 @@ ACCURACY = LabelAccuracy("classifier_accuracy", "classifier")
 
 
 def predicted(classes: Tensor, labels: Tensor | None, count: int = 4) -> FeatureSet:
-    out = FeatureSet(ACCURACY.needs)
+    out = FeatureSet({ACCURACY.feature})
     scores = torch.nn.functional.one_hot(classes, count).float().log_softmax(1)
     out.add({"log_probs": scores}, labels, torch.arange(len(classes)))
     return out

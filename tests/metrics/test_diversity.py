@@ -24,7 +24,7 @@ OVERALL = OverallDiversity("lpips_diversity_all", "lpips", squared=True)
 
 
 def features(rows: Tensor, labels: Tensor | None) -> FeatureSet:
-    out = FeatureSet(DIVERSITY.needs)
+    out = FeatureSet({DIVERSITY.feature})
     out.add({"features": rows}, labels, torch.arange(len(rows)))
     return out
 

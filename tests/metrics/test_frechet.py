@@ -26,7 +26,7 @@ def moments(rows: Tensor) -> Moments:
 
 
 def features(rows: Tensor, labels: Tensor | None = None) -> FeatureSet:
-    out = FeatureSet(FD.needs)
+    out = FeatureSet({FD.feature})
     out.add({"features": rows}, labels, torch.arange(len(rows)))
     return out
 
@@ -194,7 +194,7 @@ def test_refuses_fewer_images_than_features_and_one_unless_forced():
 
 
 def test_refuses_features_of_another_extractor():
-    other = FeatureSet(FD.needs, extractor="another")
+    other = FeatureSet({FD.feature}, extractor="another")
     other.add({"features": samples(20, 4, 0)}, None, torch.arange(20))
     with pytest.raises(ValueError, match="different extractors"):
         FD(features(samples(20, 4, 0)), other)

@@ -129,7 +129,7 @@ def test_nothing_is_kept_of_sets_that_are_gone_or_have_grown():
     gc.collect()
     before = len(manifold._OVERLAPS), len(manifold._NEAREST)
     reference = features(gaussian(90, 3, 0))
-    generated = FeatureSet(PRECISION.needs)
+    generated = FeatureSet({PRECISION.feature})
     rows = gaussian(120, 3, 1)
     generated.add({"features": rows[:60]}, None, torch.arange(60))
     small = PRECISION(generated, reference).estimate

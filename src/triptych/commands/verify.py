@@ -16,7 +16,7 @@ from triptych.checkpoints.examine import Examined, examine
 from triptych.checkpoints.find import FOLDER, GONE, RESUMED_FROM, all_checkpoints, lost
 from triptych.checkpoints.lock import holder
 from triptych.checkpoints.prune import leftovers
-from triptych.commands.evaluate import DataPlace
+from triptych.commands.evaluate_options import DataPlace
 from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.run_folders import without_bouts
 from triptych.errors import UserError

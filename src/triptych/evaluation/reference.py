@@ -11,11 +11,9 @@ from torch import Tensor
 from triptych.cache import cache_folder
 from triptych.data.dataset import ImageSet
 from triptych.evaluation.measure import Batch, measure
-from triptych.metrics import METRICS
 from triptych.metrics.extractors.extractor import Extractor
 from triptych.metrics.feature_store import FeatureStore
 from triptych.metrics.features import FeatureSet
-from triptych.metrics.metric import Metric
 from triptych.work import Watch, Work, unwatched
 
 BATCH = 500
@@ -29,7 +27,6 @@ def real_features(
     extractor: Extractor,
     widths: Mapping[str, int],
     device: torch.device | str,
-    metrics: Mapping[str, Metric] = METRICS,
     watch: Watch = unwatched,
 ) -> FeatureSet:
     """Return the features of some images of a split, known by their numbers there.
@@ -41,16 +38,18 @@ def real_features(
         images: the split.
         index: numbers of the images, int64 [M], ascending.
         extractor: the network, already on `device`.
-        widths: numbers in each of its outputs, by name.
+        widths: numbers in each of its outputs that are wanted, by name; none: labels are enough.
         device: where to run it.
-        metrics: those that will read the features.
         watch: sees how far the work has come.
     """
+    if not widths:
+        return FeatureSet.of({}, images.labels.cpu()[index], extractor.sha256, index)
     if len(index) < KEPT_FROM:
-        return measure(_batches(images, index, watch), extractor, device, metrics)
+        return measure(_batches(images, index, watch), extractor, device, widths)
     chosen = hashlib.sha256(index.numpy().tobytes()).hexdigest()
     kind = torch.device(device).type
-    identity = repr((images.digest, chosen, extractor.name, extractor.sha256, kind))
+    outputs = tuple(sorted(widths))
+    identity = repr((images.digest, chosen, extractor.name, extractor.sha256, outputs, kind))
     folder = cache_folder() / f"features-{hashlib.sha256(identity.encode()).hexdigest()[:20]}"
     store = FeatureStore(folder, widths, len(index), BATCH, identity)
     missing = store.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from triptych.errors import UserError
 from triptych.metrics import METRICS
@@ -14,19 +14,25 @@ from triptych.record.events import Evaluated, Figure, Passport
 
 @dataclass(frozen=True)
 class Best:
-    """The best row by one metric.
+    """The best row by one metric, and how the others compare with it.
 
     Attributes:
         metric: name of the metric.
         row: the row that has the best figure.
         figure: that figure.
-        ties: rows that the measurement does not tell from the best, in the order given.
+        others: the other rows that have it, in the order given, each with the verdict on it: `worse`, or
+            `not distinguishable`.
     """
 
     metric: str
     row: Evaluated
     figure: Figure
-    ties: tuple[Evaluated, ...]
+    others: tuple[tuple[Evaluated, verdict.Comparison], ...]
+
+    @property
+    def ties(self) -> tuple[Evaluated, ...]:
+        """Rows that the measurement does not tell from the best."""
+        return tuple(row for row, found in self.others if found.verdict == "not distinguishable")
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,14 @@ class Agreement:
     checkpoints: int
 
 
-def comparable(passport: Passport) -> tuple:
-    """Return what two rows must share to stand in one column.
+def comparable(passport: Passport, metric: str) -> tuple:
+    """Return what two rows must share for their figures of a metric to stand in one column.
 
-    Real images, extractors, number of images, and which weights: raw ones or an average of them.
+    Real images on both sides, the extractor, and the number of images.
     """
     p = passport
-    extractors = tuple(sorted(p.extractors.items()))
-    return p.reference_digest, p.held_out_digest, extractors, p.count, p.weights
+    extractor = p.extractors.get(METRICS[metric].extractor) if metric in METRICS else None
+    return p.reference_digest, p.held_out_digest, extractor, p.count
 
 
 def figure_of(row: Evaluated, metric: str) -> Figure | None:
@@ -84,43 +90,89 @@ def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
     if not found:
         raise UserError(f"select by {metric}", "no row has it", "evaluate with it first")
     best, figure, _ = min(found, key=lambda entry: entry[2])
-    ties = tuple(
-        row
-        for row, other, _ in found
-        if row is not best and not verdict.told_apart(figure, other, direction(figure))
-    )
-    return Best(metric, best, figure, ties)
+    others = []
+    for row, other, _ in found:
+        paired = verdict.paired(row.passport, best.passport)
+        compared = verdict.compare(other, figure, direction(figure), paired=paired)
+        if row is not best and compared is not None:
+            others.append((row, compared))
+    return Best(metric, best, figure, tuple(others))
 
 
 def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
-    """Return the best row by each metric that any row has, in the order in which metrics occur."""
-    names = dict.fromkeys(figure.metric for row in rows for figure in row.figures)
-    return {name: best_row(rows, name) for name in names if _measured(rows, name)}
+    """Return the best row by each known metric that any row has, in the order in which metrics occur.
+
+    Of rows that were not measured alike those of most images count, and of as many those measured last.
+    """
+    found = {}
+    for name in dict.fromkeys(figure.metric for row in rows for figure in row.figures):
+        alike: dict[tuple, list[Evaluated]] = {}
+        for row in rows if name in METRICS else ():
+            if _measured([row], name):
+                key = comparable(row.passport, name)
+                alike[key] = [*alike.pop(key, []), row]  # the group of the last row comes last
+        if alike:
+            most = max(group[0].passport.count for group in alike.values())
+            found[name] = best_row([g for g in alike.values() if g[0].passport.count == most][-1], name)
+    return found
+
+
+def best_names(rows: Sequence[Evaluated]) -> dict[str, str]:
+    """Return the checkpoints with the best figures, each by the name that a user may give it: `best-fid`."""
+    return {
+        f"best-{metric.replace('_', '-')}": best.row.passport.checkpoint
+        for metric, best in best_rows(rows).items()
+    }
 
 
 def best_checkpoints(rows: Sequence[Evaluated]) -> set[str]:
-    """Return the checkpoints that have the best figure by any metric, of those that were measured alike."""
-    alike: dict[tuple, list[Evaluated]] = {}
-    for row in rows:
-        known = tuple(figure for figure in row.figures if figure.metric in METRICS)
-        alike.setdefault(comparable(row.passport), []).append(replace(row, figures=known))
-    return {best.row.passport.checkpoint for group in alike.values() for best in best_rows(group).values()}
+    """Return the checkpoints that have the best figure by any metric: those that `best_names` names."""
+    return set(best_names(rows).values())
 
 
-def agreement(rows: Sequence[Evaluated], mse: Mapping[str, float], metric: str) -> Agreement:
+def agreement(rows: Sequence[Evaluated], mse: Mapping[tuple[float, str], float], metric: str) -> Agreement:
     """Return how well held-out MSE ranks checkpoints by a metric.
 
     Args:
         rows: of one run; where a checkpoint has several (guidance scales, samplers), its best counts.
-        mse: held-out mean squared error by name of checkpoint.
+        mse: held-out mean squared error by epoch and kind of weights.
         metric: name of the metric.
     """
-    lowest: dict[str, float] = {}
+    lowest: dict[tuple[float, str], float] = {}
     for row, _, value in _measured(rows, metric):
-        name = row.passport.checkpoint
-        if name in mse:
-            lowest[name] = min(value, lowest.get(name, math.inf))
-    return Agreement(rank_correlation([mse[name] for name in lowest], list(lowest.values())), len(lowest))
+        drawn = row.passport.epoch, row.passport.weights
+        if drawn in mse:
+            lowest[drawn] = min(value, lowest.get(drawn, math.inf))
+    return Agreement(rank_correlation([mse[drawn] for drawn in lowest], list(lowest.values())), len(lowest))
+
+
+def recorded(rows: Sequence[Evaluated], passport: Passport, metrics: Mapping[str, str]) -> Evaluated | None:
+    """Return what a record already has of a row: all of its figures, be it in several events; else None.
+
+    Versions and hardware may differ: they change figures by rounding alone.
+
+    Args:
+        rows: of the record, in its order; of one metric the last counts.
+        passport: of the row.
+        metrics: those that are wanted, each with the name of its extractor.
+    """
+
+    def identity(other: Passport) -> dict:
+        free = ("versions", "device", "extractors")
+        return {k: v for k, v in asdict(other).items() if k not in free}
+
+    same = [row for row in rows if identity(row.passport) == identity(passport)]
+    found: dict[str, Figure] = {}
+    for row in same:
+        for figure in row.figures:
+            extractor = metrics.get(figure.metric)
+            if extractor and row.passport.extractors.get(extractor) == passport.extractors[extractor]:
+                found[figure.metric] = figure
+    if found.keys() != metrics.keys():
+        return None
+    figures = tuple(found[metric] for metric in metrics)
+    extractors = replace(same[-1].passport, extractors=passport.extractors)
+    return replace(same[-1], passport=extractors, figures=figures)
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -149,10 +201,10 @@ def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, F
         value = None if figure is None else loss(figure)
         if figure is not None and value is not None:
             found.append((row, figure, value))
-    if len({comparable(row.passport) for row, _, _ in found}) > 1:
+    if len({comparable(row.passport, metric) for row, _, _ in found}) > 1:
         raise UserError(
             f"compare rows by {metric}",
-            "they differ in reference set, held-out images, extractor, number of images, or kind of weights",
+            "they differ in reference set, held-out images, extractor, or number of images",
             "compare rows that were measured alike",
         )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.metrics.features import FeatureSet, Need, jackknife_group
+from triptych.metrics.features import FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, by_class, with_spread
 
 
@@ -18,12 +18,8 @@ class LabelAccuracy(Metric):
 
     better = "higher"
     labelled = True
+    compares = False
     feature: str = "log_probs"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Log-probabilities, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the share, its jackknife spread, and the share within each class."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.errors import UserError
-from triptych.metrics.features import UNLABELLED, FeatureSet, Need, jackknife_group
+from triptych.metrics.features import UNLABELLED, FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.random import Stream, integers
 
@@ -81,17 +81,11 @@ class PairDiversity(Metric):
     """
 
     better = "real"
-    feature: str = "features"
-    """Name of the extractor's output."""
+    compares = False
     squared: bool = False
     """Whether the distance is the square of the Euclidean one, as LPIPS is, or that itself."""
     pairs_per_image: int = 8
     seed: int = 0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Features, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def least(self, width: Width, classes: int = 0) -> int:
         """One image more than there are classes in turn: the fewest of which two are of one class."""

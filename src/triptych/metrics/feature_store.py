@@ -66,6 +66,10 @@ class FeatureStore:
         """Numbers of the batches that are still to be measured, ascending."""
         return [batch for batch in range(-(-self.count // self.batch_size)) if batch not in self.spent]
 
+    def left(self) -> int:
+        """Return how many images are still to be measured, by what is on the disk."""
+        return sum(len(self.place(batch)) for batch in self.read())
+
     def place(self, batch: int) -> range:
         """Return the numbers of the images of a batch."""
         return range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.count))

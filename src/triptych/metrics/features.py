@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,17 +16,6 @@ from triptych.metrics.moments import Moments, Sums
 
 GROUPS = 10
 UNLABELLED = -1
-
-
-class Need(NamedTuple):
-    """What a metric needs to be kept of an extractor's output `name`.
-
-    `moments` keeps float64 sums only, whatever the number of images; `rows` keeps every image's
-    features in float32.
-    """
-
-    name: str
-    form: Literal["moments", "rows"]
 
 
 def jackknife_group(index: Tensor) -> Tensor:
@@ -52,13 +40,13 @@ class FeatureSet:
     cannot be counted twice. Rows may be maps of files: nothing copies the whole of them.
 
     Args:
-        needs: what the metrics that will read this set need (`Metric.needs`).
+        names: the extractor's outputs that are kept, those that metrics will read (`Metric.feature`).
         extractor: sha256 of the extractor; sets of different extractors are not compared.
     """
 
-    def __init__(self, needs: Iterable[Need], extractor: str = "") -> None:
+    def __init__(self, names: Iterable[str], extractor: str = "") -> None:
         self.extractor = extractor
-        self._rows: dict[str, list[Tensor]] = {need.name: [] for need in sorted(set(needs))}
+        self._rows: dict[str, list[Tensor]] = {name: [] for name in sorted(set(names))}
         self._labels = torch.zeros(0, dtype=torch.int64)
         self._index = torch.zeros(0, dtype=torch.int64)
         self._sorted = True
@@ -75,14 +63,14 @@ class FeatureSet:
         """Return the set of images with these features, which are not copied.
 
         Args:
-            rows: float32 [N, D] by name.
+            rows: float32 [N, D] by name; none at all where labels are all that will be asked for.
             labels: int64 [N], or None.
             extractor: as above.
             index: number of each image, int64 [N], ascending; None: 0, 1, ...
         """
         made = cls((), extractor)
         made._rows = {name: [given] for name, given in rows.items()}
-        count = len(next(iter(rows.values())))
+        count = len(next(iter([*rows.values(), *([] if labels is None else [labels])])))
         made._index = torch.arange(count) if index is None else index
         made._labels = torch.full((count,), UNLABELLED) if labels is None else labels.to("cpu", torch.int64)
         return made
@@ -94,7 +82,7 @@ class FeatureSet:
         """Count one batch of images.
 
         Args:
-            features: the extractor's output, each float [B, D]; names that no metric needs are ignored.
+            features: the extractor's output, each float [B, D]; names that are not kept are ignored.
             labels: int64 [B], the class of each image, the one asked for where it was generated; or None.
             index: int64 [B], each image's own number in the whole set.
 

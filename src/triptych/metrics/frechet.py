@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics.features import FeatureSet, Need, jackknife_group
+from triptych.metrics.features import FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.metrics.moments import Moments
 
@@ -124,12 +124,6 @@ class FrechetDistance(Metric):
     """
 
     better = "lower"
-    feature: str = "features"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """One feature: rows of few images, moments of many."""
-        return frozenset({Need(self.feature, "rows"), Need(self.feature, "moments")})
 
     def least(self, width: Width, classes: int = 0) -> int:
         """One image more than there are features: the fewest with a covariance of full rank."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics.features import FeatureSet, Need, jackknife_group
+from triptych.metrics.features import FeatureSet, jackknife_group
 from triptych.metrics.frechet import factor, frechet_distance
 from triptych.metrics.metric import Metric, Value, Width, with_spread
 from triptych.metrics.moments import Moments, Sums
@@ -43,15 +43,9 @@ class FrechetInfinity(Metric):
     """
 
     better = "lower"
-    feature: str = "features"
     parts: tuple[int, ...] = (1, 2)
     """Numbers of parts; at least two."""
     seed: int = 0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Features, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def least(self, width: Width, classes: int = 0) -> int:
         """As many that the smallest part has a covariance of full rank: with fewer there is no such line."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.jackknife import jackknife_spread
-from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, Width
 from triptych.metrics.shuffles import Shuffle, shuffled
 
@@ -35,14 +35,10 @@ class InceptionScore(Metric):
     """
 
     better = "higher"
+    compares = False
     feature: str = "log_probs"
     splits: int = 10
     seed: int = 0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Log-probabilities, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def least(self, width: Width, classes: int = 0) -> int:
         """An image of each class in every split; with many classes, a hundred images in every split."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.jackknife import jackknife_spread
-from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value
 from triptych.metrics.shuffles import Shuffle, shuffled
 
@@ -41,15 +41,9 @@ class KernelDistance(Metric):
     """
 
     better = "lower"
-    feature: str = "features"
     subsets: int = 100
     subset_size: int = 1000
     seed: int = 0
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Features, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the mean over subsets, its jackknife spread, and the deviation of the subsets."""

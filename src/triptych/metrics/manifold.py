@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics.distances import blocks, middle, neighbour_distances, points, squared_distances
-from triptych.metrics.features import GROUPS, FeatureSet, Need, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, Width, with_spread
 
 NONE = -1
@@ -154,13 +154,7 @@ class ManifoldMetric(Metric):
     and other generated sets then share; each generated set takes (2 N M + N^2) D more.
     """
 
-    feature: str = "features"
     neighbours: int = 3
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Features, image by image."""
-        return frozenset({Need(self.feature, "rows")})
 
     def least(self, width: Width, classes: int = 0) -> int:
         """As many in each jackknife group as decide upon one ball."""

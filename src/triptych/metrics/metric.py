@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from triptych.errors import UserError
 from triptych.jackknife import jackknife_spread
-from triptych.metrics.features import FeatureSet, Need
+from triptych.metrics.features import FeatureSet
 
 Width = Callable[[str], int]
 """Number of features, D, by the name of the extractor's output."""
@@ -45,16 +45,17 @@ class Metric(ABC):
     name: str
     extractor: str
     """Name, in EXTRACTORS, of the extractor that gives the features."""
+    feature: str = "features"
+    """Name of the output of the extractor that it reads."""
 
     better: ClassVar[Literal["lower", "higher", "real"]]
     """Which of two values is the better: the lower, the higher, or the nearer to that of real images."""
     labelled: ClassVar[bool] = False
     """Whether it can only be computed for images that were asked for by class."""
-
-    @property
-    @abstractmethod
-    def needs(self) -> frozenset[Need]:
-        """What a feature set must keep for this metric."""
+    compares: ClassVar[bool] = True
+    """Whether it reads features of the reference, and not only which classes are there."""
+    memorisation: ClassVar[bool] = False
+    """Whether its reference has to be what the model was trained on, whatever others are compared with."""
 
     @abstractmethod
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
@@ -90,11 +91,11 @@ class Metric(ABC):
         """
         if generated.extractor != reference.extractor:
             raise ValueError(f"{self.name}: features of different extractors cannot be compared")
-        self.check_count(len(generated), reference.dimensions, force=force)
+        self.check_count(len(generated), generated.dimensions, force=force)
         if self.labelled and not generated.labelled:
             raise UserError(
                 f"{self.name} of images without labels",
-                "it compares the class of each image with the one asked for",
+                "it is of images that were each asked to show a class",
                 "leave it out for unconditional models",
             )
         return self.value(generated, reference)

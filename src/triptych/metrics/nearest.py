@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics.distances import BLOCK, middle, points, squared_distances
-from triptych.metrics.features import FeatureSet, Need, jackknife_group
+from triptych.metrics.features import FeatureSet, jackknife_group
 from triptych.metrics.metric import Metric, Value, by_class, with_spread
 
 SPARE = 4
@@ -70,7 +70,7 @@ def _of_block(mine: Tensor, reference_rows: Tensor, origin: Tensor, count: int, 
 
 @dataclass(frozen=True)
 class NearestReference(Metric):
-    """Mean distance of a generated image from the nearest reference image, in units of the features.
+    """Mean distance of a generated image from the nearest training image, in units of the features.
 
     Neither high nor low is good in itself: read it beside the value of equally many held-out images. Much
     below it, images have been memorised; much above, they look like none that there is. The mean and not
@@ -78,12 +78,7 @@ class NearestReference(Metric):
     """
 
     better = "real"
-    feature: str = "features"
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        """Features, image by image."""
-        return frozenset({Need(self.feature, "rows")})
+    memorisation = True
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the mean distance, its jackknife spread, and the mean within each class.

@@ -78,3 +78,5 @@ class Figure:
     """Number of images behind the estimate; 0 in records of older versions."""
     real_n: int | None = None
     """Number of real images behind `real`."""
+    per_class_n: tuple[int, ...] | None = None
+    """Number of images behind each of `per_class`; None in records of older versions."""

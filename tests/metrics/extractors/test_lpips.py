@@ -208,7 +208,7 @@ def test_its_diversity_is_the_mean_lpips_of_pairs_of_one_class():
     extractor = random_lpips("lpips")
     images, labels = noise(8), torch.arange(8) % 2
     metric = ClassDiversity("lpips_diversity", "lpips", feature="lpips", squared=True, pairs_per_image=2)
-    features = FeatureSet(metric.needs)
+    features = FeatureSet({metric.feature})
     features.add(extractor(images), labels, torch.arange(8))
     pairs = pairs_within_class(torch.arange(8), labels, 2)
     expected = [paper(extractor, images[a], images[b]) for a, b in zip(*pairs, strict=True)]

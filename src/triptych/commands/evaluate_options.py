@@ -1,0 +1,91 @@
+"""The options of `triptych evaluate`. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from triptych.commands.sampler_options import SamplerOptions
+from triptych.errors import UserError
+from triptych.parsing import refuse_below_one
+
+
+@dataclass(frozen=True)
+class DataPlace:
+    """The run's images."""
+
+    path: str = ""
+    """Where they lie now; by default where the run's configuration says. Other images are refused."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure images of runs against real ones: one row for every combination of what is listed.
+
+    Every row has the same noise, so that rows differ by what they name and not by chance. Each figure stands
+    beside that of equally many real images. Rows that the record already holds are not drawn again, and what
+    was cut off goes on where it was. Started by torchrun, the processes share out the images of every row.
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
+    """Folders of runs, such as runs/digits-unet."""
+    checkpoint: tuple[str, ...] = ()
+    """Checkpoints: last, best-mse, epoch-350 or 350, best-fid or best- and another metric that was measured;
+    by default the recipe's."""
+    guidance: tuple[float, ...] = ()
+    """Guidance scales; by default the recipe's."""
+    sampler: tuple[str, ...] = ()
+    """Samplers with their steps and options, such as ddim:50 ddpm:1000; by default the recipe's."""
+    count: int | None = None
+    """Images of each row; by default the recipe's, or as many as the held-out split has, in equal classes."""
+    protocol: str | None = None
+    """Images of each row and the split of real ones that they are compared with: 10k/test, 50k/train."""
+    metrics: tuple[str, ...] = ()
+    """What is measured: metrics, or names of networks for all that is read from them: inception, lpips,
+    lpips_vgg, dinov2, classifier. The first metric ranks the rows. By default the recipe's."""
+    screen: int | None = None
+    """Images of each row of a first, cheap round, after which the rows to confirm are chosen."""
+    confirm: int | None = None
+    """The best rows, so many of them, are measured again with fresh noise and all images: a row that is best
+    of many by chance is found out."""
+    ema: tuple[str, ...] = ()
+    """Averages of the weights: ema (where none is named), ema_long (slower), best (of these the one with the
+    lower held-out error at the checkpoint), or none for the raw weights."""
+    seed: int = 0
+    """Of all noise."""
+    batch_size: int | None = None
+    """Images drawn at a time; by default the recipe's. Changes no noise."""
+    device: str | None = None
+    """Where to compute; by default the recipe's."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] | None = None
+    """Of the network; by default what suits the device."""
+    data: DataPlace = field(default_factory=DataPlace)
+    again: bool = False
+    """Measure rows anew that the record already holds."""
+    force: bool = False
+    """Measure even fewer images than a metric needs; read such figures with care."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print the rows as JSON on standard output."""
+    details: OmitArgPrefixes[SamplerOptions] = field(default_factory=SamplerOptions)
+
+
+def check(options: EvaluateOptions) -> None:
+    """Raise `UserError` for options that do not go together, or are out of range."""
+    refuse_below_one(
+        count=options.count, batch_size=options.batch_size, screen=options.screen, confirm=options.confirm
+    )
+    if not options.runs:
+        raise UserError(
+            "triptych evaluate", "no run is named", "name one: triptych evaluate runs/digits-unet"
+        )
+    if options.count is not None and options.protocol is not None:
+        asked = f"--count {options.count} --protocol {options.protocol}"
+        raise UserError(asked, "both say how many images", "give one of them")
+    if options.screen is not None and options.confirm is None:
+        remedy = "add --confirm 3, or give the number with --count"
+        raise UserError(f"--screen {options.screen}", "nothing says how many rows to confirm", remedy)

@@ -1,0 +1,131 @@
+"""What is printed of an evaluation: what it will take, its rows, and what they say of one another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from triptych.evaluation.cost import Cost
+from triptych.evaluation.selection import agreement, best_rows, figure_of, loss
+from triptych.evaluation.weights import USUAL
+from triptych.record import verdict
+from triptych.record.events import Evaluated, HeldOut
+from triptych.report.numbers import duration
+from triptych.runs import Run
+
+if TYPE_CHECKING:
+    from triptych.commands.sweep import Asked, Measured
+
+
+def quote(missing: Sequence[Asked], count: int) -> str:
+    """Return what is said before the first image, measuring what is real and a little of the rest for it.
+
+    Args:
+        missing: rows that are still to be measured.
+        count: of all rows.
+    """
+    text = f"{count} row{'s' if count > 1 else ''}"
+    if not missing:
+        return f"{text}, all in the record"
+    images = sorted({row.request.count for row in missing})
+    text += f" of {' or '.join(f'{number:,}' for number in images)} images"
+    text += f", {len(missing)} to measure" if len(missing) < count else ""
+    cost = sum((row.sweep.cost(row) for row in missing), Cost())
+    parts = f"{duration(cost.drawing)} to draw, {duration(cost.measuring)} to measure"
+    return f"{text}: about {duration(cost.total)} ({parts})"
+
+
+def line_of(row: Evaluated) -> str:
+    """Return a row as one line to read."""
+    passport = row.passport
+    weights = "" if passport.weights == USUAL else f" ({passport.weights})"
+    figures = "  ".join(
+        f"{figure.metric} {figure.estimate:.3f}"
+        + (f" ± {figure.spread:.3f}" if figure.spread is not None else "")
+        + (f" (real {figure.real:.3f})" if figure.real is not None else "")
+        for figure in row.figures
+    )
+    seconds = row.generation_took + row.measuring_took
+    return (
+        f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}  {figures}  "
+        f"{seconds:.1f} s"
+    )
+
+
+def verdict_lines(found: Sequence[Measured]) -> list[str]:
+    """Return what rows say of one another.
+
+    Which is best by each metric, and how sure that is; what the held-out error says of it; and what runs say
+    together that differ in their training seed alone.
+    """
+    owner = {id(measured.row): measured.asked.sweep.run for measured in found}
+    rows = [measured.row for measured in found]
+    runs = list(dict.fromkeys(owner.values()))
+    lines = []
+    for metric, best in (best_rows(rows) if len(rows) > 1 else {}).items():
+        whose = f"{owner[id(best.row)].folder.name}, " if len(runs) > 1 else ""
+        counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
+        if worse := len(best.others) - len(best.ties):
+            counts.append(f"{worse} worse")
+        lines.append("; ".join([f"best {metric}: {whose}{settings(best.row)}", ", ".join(counts)]))
+    metric = next(iter(found[0].asked.judge.yardstick.metrics))
+    for run in runs:
+        lines += _agreement(run, [row for row in rows if owner[id(row)] is run], metric)
+    return [*lines, *_over_seeds(found, metric)]
+
+
+def settings(row: Evaluated) -> str:
+    """Return checkpoint, sampler and scale of a row, and its weights where they are not the usual ones."""
+    passport = row.passport
+    weights = "" if passport.weights == USUAL else f" ({passport.weights})"
+    return f"{passport.checkpoint}{weights}, {passport.sampler}, scale {passport.guidance:g}"
+
+
+def _agreement(run: Run, rows: Sequence[Evaluated], metric: str) -> list[str]:
+    """Return how far held-out errors put a run's checkpoints in the order of a metric, if that is known."""
+    errors: dict[tuple[float, str], float] = {}
+    for event in run.record.history().of_kind(HeldOut):
+        errors[event.data.epoch, "ema"] = event.data.mse
+        if event.data.long is not None:
+            errors[event.data.epoch, "ema_long"] = event.data.long
+    found = agreement(rows, errors, metric)
+    if found.correlation is None:
+        return []
+    name = f"{run.folder.name}: "
+    return [
+        f"{name}rank correlation of held-out MSE and {metric} over {found.checkpoints} checkpoints: "
+        f"{found.correlation:.2f}"
+    ]
+
+
+def _over_seeds(found: Sequence[Measured], metric: str) -> list[str]:
+    """Return the verdicts on sets of runs, each of which differ in nothing but the training seed."""
+    sets: dict[tuple, dict[str, list[tuple[str, float]]]] = {}
+    for measured in found:
+        p, figure = measured.row.passport, figure_of(measured.row, metric)
+        value = None if figure is None else loss(figure)
+        if value is not None:
+            how = f"epoch {p.epoch:g}, {p.weights}, {p.sampler}, scale {p.guidance:g}"
+            run = measured.asked.sweep.run
+            alike = sets.setdefault((how, p.seed, p.count), {}).setdefault(_but_for_seed(run), [])
+            alike.append((run.folder.name, value))
+    lines = []
+    for (how, *_), of_configuration in sets.items():
+        for first, second in combinations(of_configuration.values(), 2):
+            compared = verdict.pooled(*([value for _, value in members] for members in (first, second)))
+            if compared is not None:
+                names = [f"{members[0][0]} and {len(members) - 1} more" for members in (first, second)]
+                by = f"by {abs(compared.difference):.3g} ± {compared.error or 0.0:.3g}"
+                lines.append(
+                    f"{metric} over training seeds ({how}): {names[0]}, against {names[1]}: "
+                    f"{compared.verdict}, {by}"
+                )
+    return lines
+
+
+def _but_for_seed(run: Run) -> str:
+    """Return the configuration of a run without its seed and its name."""
+    fields = {name: value for name, value in run.saved_fields().items() if name not in ("seed", "name")}
+    return json.dumps(fields, sort_keys=True, default=str)

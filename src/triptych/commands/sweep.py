@@ -1,0 +1,265 @@
+"""The rows of an evaluation: which are asked for, what they will take, and one after another of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from triptych.commands.evaluate_options import EvaluateOptions
+from triptych.commands.sampler_options import chosen_samplers
+from triptych.distributed import Ranks
+from triptych.errors import UserError
+from triptych.evaluation.config import Protocol, parse_protocol
+from triptych.evaluation.cost import Cost, drawing_seconds, measuring_seconds
+from triptych.evaluation.judge import Judge, balanced_count, shown_labels
+from triptych.evaluation.selection import figure_of, loss, recorded
+from triptych.evaluation.weights import USUAL
+from triptych.generation import Generated, Request
+from triptych.metrics import named_metrics
+from triptych.metrics.metric import Metric
+from triptych.record.events import Evaluated, Passport
+from triptych.runs import Model, Run
+from triptych.work import Watch
+
+FOLDER = "evaluations"
+"""In a run's folder: features of rows that are not finished yet."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A row that is asked for.
+
+    Attributes:
+        sweep: that it is of.
+        judge: what measures it.
+        request: its images.
+        passport: what identifies its figures.
+    """
+
+    sweep: Sweep
+    judge: Judge
+    request: Request
+    passport: Passport
+
+    @property
+    def weights(self) -> tuple[str, str]:
+        """Checkpoint and average that it is drawn with."""
+        return self.passport.checkpoint, self.passport.weights
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row, and what was asked for."""
+
+    asked: Asked
+    row: Evaluated
+
+
+class Sweep:
+    """Every combination of checkpoints, averages, scales and samplers of one run.
+
+    To make one checks all of them and draws nothing: a typing error must not cost an hour.
+
+    Args:
+        run: the run.
+        options: what is asked for; where they say nothing, the recipe of the run does.
+        ranks: who works together; each has a sweep of its own, and asks it the same. The first alone reads
+            and writes the record.
+        watch: sees how far work on real images has come.
+        judges: those of other sweeps, which are used again for the same images and metrics.
+
+    Raises:
+        UserError: something of it cannot be evaluated.
+    """
+
+    def __init__(
+        self, run: Run, options: EvaluateOptions, ranks: Ranks, watch: Watch, judges: dict[tuple, Judge]
+    ):
+        self.run, self.options, self.ranks, self.watch = run, options, ranks, watch
+        self.judges, self._of_image = judges, dict[tuple, Cost]()
+        self.folder: Path = run.folder / FOLDER
+        usual = run.experiment.evaluation
+        # Models are opened to see that they can be, and again when their turn comes: held all at once they
+        # might not fit.
+        epochs: dict[tuple[str, str], float] = {}
+        for name in options.checkpoint or usual.checkpoint:
+            for average in options.ema or (USUAL,):
+                self.model = self._opened(name, average)
+                epochs[self.model.checkpoint, self.model.weights] = self.model.epoch
+        self.epochs = ranks.agree(epochs)  # a run that is still training may have got further
+        with ranks.in_turn():  # what the first one decodes, the others find in the cache
+            self.dataset = run.dataset
+        self.metrics = named_metrics(options.metrics or usual.metrics)
+        self.requests = self._requests()
+        for request in self.requests:
+            if options.screen is None:
+                self.judge.check(self.model.denoiser, request)
+            else:
+                self.screening.check(self.model.denoiser, replace(request, count=options.screen))
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """How many images are compared with which real ones."""
+        options, usual = self.options, self.run.experiment.evaluation
+        if options.protocol is not None:
+            return parse_protocol(options.protocol)
+        found = Protocol(usual.count, "train") if usual.protocol is None else parse_protocol(usual.protocol)
+        if options.count is not None:
+            return found._replace(count=options.count)
+        if found.count is None:
+            classes = self.model.denoiser.backbone.classes
+            return found._replace(count=balanced_count(self.dataset.held_out, classes))
+        return found
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What measures rows by all metrics that are asked for."""
+        return self._judge(self.metrics)
+
+    @cached_property
+    def screening(self) -> Judge:
+        """What measures rows by those metrics that mean something of the few images of a screening.
+
+        Raises:
+            UserError: there is no such metric.
+        """
+        count, classes = self.options.screen or 0, self.model.denoiser.backbone.classes
+        bearable: dict[str, Metric] = {}
+        refusal: UserError | None = None
+        for name, metric in self.metrics.items():
+            try:
+                self._judge({name: metric}).yardstick.check_count(count, classes)
+                bearable[name] = metric
+            except UserError as error:
+                refusal = refusal or error
+        if not bearable and refusal is not None:
+            raise UserError(
+                f"--screen {count}", str(refusal), "screen with more images, or by other --metrics"
+            )
+        return self.judge if bearable == self.metrics else self._judge(bearable)
+
+    def rows(self) -> list[Asked]:
+        """Return all rows, of few images where they are screened; extractors are got ready for it."""
+        judge = self.judge if self.options.screen is None else self.screening
+        return [
+            self._asked(
+                judge, name, weights, epoch, replace(request, count=self.options.screen or request.count)
+            )
+            for (name, weights), epoch in self.epochs.items()
+            for request in self.requests
+        ]
+
+    def fresh(self, asked: Asked) -> Asked:
+        """Return the same row with fresh noise, with all images and by all metrics."""
+        request = replace(asked.request, count=self.protocol.count, seed=self.options.seed + 1)
+        name, weights = asked.weights
+        return self._asked(self.judge, name, weights, asked.passport.epoch, request)
+
+    def known(self, asked: Asked) -> Evaluated | None:
+        """Return what the record has of a row; None: not all that is asked for."""
+        if self.options.again:
+            return None
+        shown = self._labels(asked.request) is not None
+        metrics = {
+            name: metric.extractor
+            for name, metric in asked.judge.yardstick.metrics.items()
+            if shown or not metric.labelled
+        }
+        rows = (event.data for event in self.run.record.history().of_kind(Evaluated))
+        return recorded(list(rows), asked.passport, metrics)
+
+    def cost(self, asked: Asked) -> Cost:
+        """Return what is left to do for a row, found out by doing a little of it; the first rank's work.
+
+        What is real is measured by it, with the time that the metrics take.
+        """
+        yardstick, request = asked.judge.yardstick, asked.request
+        # Scales of 0 and 1 take one call of the network a step, all others two.
+        kind = id(asked.judge), request.sampler, request.guidance in (0, 1), request.batch_size
+        if kind not in self._of_image:
+            _, channels, height, width = self.dataset.train.images.shape
+            shape = min(request.batch_size, request.count), channels, height, width
+            features = measuring_seconds(yardstick.extractors.values(), shape, self.model.device)
+            self._of_image[kind] = Cost(drawing_seconds(self.model.denoiser, request), features)
+        left = asked.judge.store(request, asked.passport, self.folder).left()
+        metrics = yardstick.seconds(self._labels(request), request.count)
+        return self._of_image[kind].times(left / self.ranks.size) + Cost(measuring=metrics)
+
+    def measure(self, asked: Asked, *, silent: bool) -> Evaluated:
+        """Return a row, drawn and measured now, and recorded."""
+        if asked.weights != (self.model.checkpoint, self.model.weights):
+            self.model = self._opened(*asked.weights)
+        model, judge = self.model, asked.judge
+        with tqdm(total=asked.request.count, unit="image", disable=silent, leave=False) as bar:
+
+            def watch(batch: Generated) -> None:
+                bar.update(len(batch.index) * self.ranks.size)
+
+            row = judge.row(model.denoiser, asked.request, asked.passport, self.folder, watch)
+        if self.ranks.first:
+            self.run.record.append(row, model.step, model.attempt)
+            judge.store(asked.request, asked.passport, self.folder).remove()
+        return row
+
+    def _opened(self, checkpoint: str, average: str) -> Model:
+        return self.run.model(checkpoint, average, self.options.device, self.options.precision)
+
+    def _judge(self, metrics: Mapping[str, Metric]) -> Judge:
+        splits = self.dataset.train.digest, self.dataset.held_out.digest
+        key = *splits, str(self.model.device), self.protocol.reference, *metrics
+        if key not in self.judges:
+            self.judges[key] = Judge(
+                self.dataset,
+                self.model.device,
+                metrics,
+                reference=self.protocol.reference,
+                force=self.options.force,
+                watch=self.watch,
+                ranks=self.ranks,
+            )
+        return self.judges[key]
+
+    def _asked(self, judge: Judge, name: str, weights: str, epoch: float, request: Request) -> Asked:
+        precision = self.model.denoiser.precision
+        return Asked(self, judge, request, judge.passport(request, name, epoch, weights, precision))
+
+    def _requests(self) -> list[Request]:
+        """Return one request for every sampler and scale, in the order given."""
+        usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
+        scales = self.options.guidance or (usual.guidance if self.model.denoiser.backbone.classes else ())
+        return [
+            self.run.request(
+                self.model,
+                count=self.protocol.count,
+                guidance=scale,
+                sampler=sampler,
+                seed=self.options.seed,
+                batch_size=self.options.batch_size or usual.batch_size,
+            )
+            for sampler in chosen_samplers(
+                self.options.sampler, self.options.details, usual.sampler or drawn.sampler[:1]
+            )
+            for scale in dict.fromkeys(scales or (None,))
+        ]
+
+    def _labels(self, request: Request) -> Tensor | None:
+        """Return the classes that the images of a request show; None: they show none."""
+        return shown_labels(request, self.model.denoiser.backbone.classes)
+
+
+def winners(measured: Sequence[Measured], count: int) -> list[Measured]:
+    """Return the rows with the best figures of the first metric that was asked for, best first."""
+    metric = next(iter(measured[0].asked.judge.yardstick.metrics))
+
+    def badness(found: Measured) -> float:
+        figure = figure_of(found.row, metric)
+        value = None if figure is None else loss(figure)
+        return math.inf if value is None else value
+
+    return sorted(measured, key=badness)[:count]

@@ -1,0 +1,90 @@
+"""What an evaluation will take, found out by doing a little of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from triptych.denoiser import Denoiser
+from triptych.devices import synchronize
+from triptych.generation import Request, steps_of
+from triptych.metrics.extractors.extractor import Extractor
+
+STEPS = 8
+"""Most steps of a sampler that are timed, after one that is not."""
+LONG = 2.0
+"""Seconds after which no further step, and no larger batch of an extractor, is tried."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that images take."""
+
+    drawing: float = 0.0
+    measuring: float = 0.0
+    """Features and metrics."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.drawing + other.drawing, self.measuring + other.measuring)
+
+    def times(self, factor: float) -> Cost:
+        """Return that of so many times the images."""
+        return Cost(self.drawing * factor, self.measuring * factor)
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.drawing + self.measuring
+
+
+@torch.no_grad()
+def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
+    """Return about how many seconds an image of a full batch takes to draw, by the first steps of one."""
+    size = min(request.batch_size, request.count)
+    device = next(denoiser.parameters()).device
+    denoiser.eval()
+    _, steps, _ = steps_of(denoiser, request, torch.arange(size, device=device))
+    taken: list[float] = []
+    start = last = time.perf_counter()
+    for _ in steps:
+        synchronize(device)
+        now = time.perf_counter()
+        taken.append(now - last)
+        last = now
+        if len(taken) > STEPS or (len(taken) > 1 and now - start > LONG):
+            break
+    usual = median(taken[1:] or taken)  # the first step also makes what the others find ready
+    return usual * request.sampler.steps / size
+
+
+def measuring_seconds(
+    extractors: Iterable[Extractor], shape: tuple[int, int, int, int], device: torch.device
+) -> float:
+    """Return about how many seconds an image takes all extractors.
+
+    Args:
+        extractors: on `device`.
+        shape: of a full batch of images, [B, C, H, W].
+        device: where they run.
+    """
+    pixels = torch.randint(256, shape, dtype=torch.uint8, device=device)
+    return sum(_seconds(extractor, pixels) for extractor in extractors)
+
+
+def _seconds(extractor: Extractor, pixels: torch.Tensor) -> float:
+    few = pixels[:4]
+    _timed(lambda: extractor(few), pixels.device)
+    each = _timed(lambda: extractor(few), pixels.device) / len(few)
+    some = pixels[: max(len(few), int(LONG / each))]
+    return _timed(lambda: extractor(some), pixels.device) / len(some)
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
