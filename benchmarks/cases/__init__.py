@@ -6,6 +6,7 @@ from benchmarks.cases import (
     checkpoint_stall,
     dim_step,
     dit_step,
+    frechet_step,
     inception_features,
     loop_step,
     s6_scan,
@@ -23,5 +24,6 @@ CASES: dict[str, Case] = {
     "loop-step": loop_step.CASE,
     "checkpoint-stall": checkpoint_stall.CASE,
     "inception-features": inception_features.CASE,
+    "frechet-step": frechet_step.CASE,
 }
 """Every case by the name that `--only` takes."""
