@@ -18,8 +18,6 @@ Verdict = Literal["better", "worse", "not distinguishable"]
 
 GROUPS = 10
 """Jackknife groups behind the spread of a figure that does not tell: one of an older record."""
-ERRORS_APART = 2
-"""Two figures are told apart by so many standard errors of their difference (`told_apart`)."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +106,6 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     count = len(values)
     mean = math.fsum(values) / count
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
-
-
-def told_apart(a: Figure, b: Figure, better: Better) -> bool:
-    """Whether two figures of one metric differ by at least twice the standard error of their difference.
-
-    For those who do not know whether rows are of the same noise; `compare` says more. The errors are taken
-    as independent. Figures without a spread are told apart by any difference, and equal ones never are.
-    """
-    x, y = loss(a, better), loss(b, better)
-    if x is None or y is None or x == y:
-        return False
-    return abs(x - y) >= ERRORS_APART * math.hypot(a.spread or 0.0, b.spread or 0.0)
 
 
 def _losses_left_out(figure: Figure, better: Better) -> list[float]:
