@@ -87,9 +87,9 @@ def test_many_metrics_are_put_into_tables_by_what_they_tell(run, tmp_path):
     assert [len(rows) for rows in found] == [3, 2, 2, 1]
     assert {"FID ↓", "FID∞ ↓", "KID ↓", "IS ↑", "Time (generation + measuring)"} < found[0][0].keys()
     assert {"Precision ↑", "Recall ↑", "Density → real", "Coverage ↑"} < found[1][0].keys()
-    assert list(found[2][0])[-1] == "Nearest reference image → real"
-    assert found[2][1]["Nearest reference image → real"] == "2.000"
-    assert "最近参考图片的距离 → 真实" in told(run, tmp_path, "zh")
+    assert list(found[2][0])[-1] == "Nearest training image → real"
+    assert found[2][1]["Nearest training image → real"] == "2.000"
+    assert "最近训练图片的距离 → 真实" in told(run, tmp_path, "zh")
 
 
 def test_evaluations_of_one_row_on_unlike_devices_tell_both(run, tmp_path):
@@ -108,7 +108,7 @@ def test_the_picture_of_nearest_images_is_shown_of_the_best_row_that_has_one(run
     run.evaluate(200, (fid(9.0),), guidance=1.5, nearest="evaluations/near one.png")
     run.evaluate(200, (fid(10.0),), guidance=2.0, nearest="evaluations/two.png")
     text = told(run, tmp_path)
-    caption = "Generated images, each beside the nearest ones of the training set"
+    caption = "The generated images that are nearest to a training image, with their nearest ones"
     source = "runs/dim/evaluations/near%20one.png"
     assert f'<img src="{source}" alt="{caption}: epoch 200, DDIM 50 steps, CFG 1.5"' in text
     assert "two.png" not in text

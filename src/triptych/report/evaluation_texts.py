@@ -41,8 +41,8 @@ EVALUATION: dict[str, tuple[str, str]] = {
     "weights": ("Weights", "权重"),
     "overlap": ("Overlap with real images:", "与真实图片的重合："),
     "diversity": (
-        "Diversity, and distance from the nearest image of the reference:",
-        "多样性，以及与参考集中最近图片的距离：",
+        "Diversity, and distance from the nearest training image:",
+        "多样性，以及与最近训练图片的距离：",
     ),
     "per_class": ("By class, for {row}:", "各类结果（{row}）："),
     "class": ("Class", "类别"),
@@ -90,8 +90,8 @@ EVALUATION: dict[str, tuple[str, str]] = {
     ),
     "classes_caption": ("{metrics} by class: {row}", "各类别的 {metrics}：{row}"),
     "nearest_caption": (
-        "Generated images, each beside the nearest ones of the training set: {row}",
-        "生成图片及训练集中与其最近的图片：{row}",
+        "The generated images that are nearest to a training image, with their nearest ones: {row}",
+        "与训练图片最接近的生成图片，及与其最近的训练图片：{row}",
     ),
     "mse_note": (
         "The lowest MSE is not the best: with {settings}, {better} reaches {metric} {value}, the checkpoint "
@@ -119,7 +119,7 @@ TERMS: dict[str, str] = {
     "LPIPS diversity (VGG), all pairs": "LPIPS 多样性（VGG，不分类别）",
     "Diversity (classifier)": "多样性（分类器）",
     "Diversity (classifier), all pairs": "多样性（分类器，不分类别）",
-    "Nearest reference image": "最近参考图片的距离",
-    "Nearest reference image (classifier)": "最近参考图片的距离（分类器）",
+    "Nearest training image": "最近训练图片的距离",
+    "Nearest training image (classifier)": "最近训练图片的距离（分类器）",
 }
 """English name of a metric: Chinese. What is not here is called alike everywhere, such as FID."""

@@ -61,8 +61,8 @@ METRICS = {
     "lpips_vgg_diversity_all": MetricName("LPIPS diversity (VGG), all pairs", "real", 4, "diversity"),
     "diversity_classifier": MetricName("Diversity (classifier)", "real", 4, "diversity"),
     "diversity_classifier_all": MetricName("Diversity (classifier), all pairs", "real", 4, "diversity"),
-    "nearest": MetricName("Nearest reference image", "real", 3, "diversity"),
-    "nearest_classifier": MetricName("Nearest reference image (classifier)", "real", 3, "diversity"),
+    "nearest": MetricName("Nearest training image", "real", 3, "diversity"),
+    "nearest_classifier": MetricName("Nearest training image (classifier)", "real", 3, "diversity"),
 }
 """In the order in which tables show them; the first that a table has decides which of its rows is best."""
 
