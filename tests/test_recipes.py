@@ -3,6 +3,7 @@
 import pytest
 
 from triptych.backbones.costs import costs, outline
+from triptych.evaluation.config import parse_protocol
 from triptych.experiment import load_experiment
 from triptych.recipe_files import packaged_recipes
 
@@ -29,6 +30,14 @@ def test_small_recipes_have_about_a_million_parameters(recipe):
     assert 0.8e6 < parameters(recipe) < 1.6e6
 
 
+def assert_evaluated_as_logged(experiment):
+    """10,000 test images, 512 at a time; FID, IS and LPIPS diversity, by FID first."""
+    evaluation = experiment.evaluation
+    assert (evaluation.protocol, evaluation.count, evaluation.batch_size) == ("10k/test", None, 512)
+    assert parse_protocol(evaluation.protocol) == (10_000, "held-out")
+    assert evaluation.metrics[:3] == ("fid", "inception_score", "lpips_diversity")
+
+
 def test_the_full_size_unet_is_the_logged_experiment_number_by_number():
     """2.2 of the log: 3,000 epochs in batches of 128 at 2e-4, 20 of warm-up, then cosine, and so on."""
     experiment = load_experiment("cifar10-unet-cfg")
@@ -44,6 +53,7 @@ def test_the_full_size_unet_is_the_logged_experiment_number_by_number():
     assert (sampling.sampler, sampling.guidance, sampling.per_class) == (("ddim:50", "ddpm:1000"), 3, 8)
     assert experiment.evaluation.checkpoint == ("best-mse", "last")
     assert experiment.evaluation.guidance == (1.4, 3)
+    assert_evaluated_as_logged(experiment)
     assert (experiment.diffusion.schedule, experiment.diffusion.prediction) == ("linear", "eps")
     assert training.label_drop == 0.1
     assert 0.5 ** (128 / training.ema_half_life) == pytest.approx(0.9999, abs=1e-6)
@@ -70,6 +80,7 @@ def test_the_other_logged_experiments_number_by_number(recipe, epochs, warmup, p
     assert (experiment.diffusion.schedule, experiment.diffusion.prediction) == ("linear", "eps")
     assert experiment.evaluation.checkpoint == ("best-mse", "last")
     assert experiment.data.name == "cifar10"
+    assert_evaluated_as_logged(experiment)
     assert 32.2e6 < parameters(recipe) < 32.6e6
     if experiment.conditional:
         assert training.preview_guidance == 1.3

@@ -8,7 +8,7 @@ checkpoints or two guidance scales can be compared image by image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -165,7 +165,7 @@ def generate(
     denoiser: Denoiser,
     request: Request,
     watch: Callable[[Frame], None] | None = None,
-    share: range | None = None,
+    share: Sequence[int] | None = None,
 ) -> Iterator[Generated]:
     """Draw the images of `request`, a batch at a time, in order.
 
@@ -182,12 +182,11 @@ def generate(
     request.check(classes)
     denoiser.eval()
     share = range(request.count) if share is None else share
-    for start in range(share.start, share.stop, request.batch_size):
-        stop = min(start + request.batch_size, share.stop)
-        index = torch.arange(start, stop, device=_device(denoiser))
+    for start in range(0, len(share), request.batch_size):
+        index = torch.tensor(share[start : start + request.batch_size], device=_device(denoiser))
         guided, steps, x = steps_of(denoiser, request, index)
         for step in steps:
-            if watch and start == share.start:
+            if watch and start == 0:
                 if step.i == 0:
                     watch(Frame(0, request.sampler.steps, to_pixels(x), to_pixels(step.x0)))
                 watch(Frame(step.i + 1, request.sampler.steps, to_pixels(step.x), to_pixels(step.x0)))

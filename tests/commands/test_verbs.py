@@ -152,7 +152,11 @@ def test_unconditional_run(runs, capsys):
     (told,) = answer(capsys, "sample", runs / "free", "--count", "5", "--sampler", "ddim:3")
     assert told["network_calls"] == 3
     (row,) = answer(capsys, "evaluate", runs / "free", "--sampler", "ddim:2", "--count", "80")
-    assert {figure["metric"] for figure in row["figures"]} == {"fd_classifier", "diversity_classifier_all"}
+    assert {figure["metric"] for figure in row["figures"]} == {
+        "fd_classifier",
+        "diversity_classifier_all",
+        "nearest_classifier",
+    }
 
 
 def test_evaluation_rows_and_their_reuse(runs, capsys):

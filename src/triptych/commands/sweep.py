@@ -18,17 +18,19 @@ from triptych.errors import UserError
 from triptych.evaluation.config import Protocol, parse_protocol
 from triptych.evaluation.cost import Cost, drawing_seconds, measuring_seconds
 from triptych.evaluation.judge import Judge, balanced_count, shown_labels
+from triptych.evaluation.nearest import nearest_picture
 from triptych.evaluation.selection import figure_of, loss, recorded
 from triptych.evaluation.weights import USUAL
 from triptych.generation import Generated, Request
 from triptych.metrics import named_metrics
 from triptych.metrics.metric import Metric
 from triptych.record.events import Evaluated, Passport
+from triptych.record.pictures import save_png
 from triptych.runs import Model, Run
 from triptych.work import Watch
 
 FOLDER = "evaluations"
-"""In a run's folder: features of rows that are not finished yet."""
+"""In a run's folder: features of rows that are not finished yet, and pictures of those that are."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,15 @@ class Sweep:
 
             row = judge.row(model.denoiser, asked.request, asked.passport, self.folder, watch)
         if self.ranks.first:
+            store = judge.store(asked.request, asked.passport, self.folder)
+            store.read()
+            picture = nearest_picture(model.denoiser, asked.request, judge.yardstick, store.rows())
+            if picture is not None:
+                path = store.folder.with_name(f"{store.folder.name}-nearest.png")
+                save_png(picture, path)
+                row = replace(row, nearest=path.relative_to(self.run.folder).as_posix())
             self.run.record.append(row, model.step, model.attempt)
-            judge.store(asked.request, asked.passport, self.folder).remove()
+            store.remove()
         return row
 
     def _opened(self, checkpoint: str, average: str) -> Model:

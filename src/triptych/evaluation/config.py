@@ -16,6 +16,7 @@ USUAL_METRICS = (
     "classifier_accuracy",
     "diversity_classifier",
     "diversity_classifier_all",
+    "nearest_classifier",
 )
 """What needs no file from elsewhere: the classifier is trained on the run's own images."""
 

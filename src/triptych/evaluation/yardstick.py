@@ -35,12 +35,14 @@ class Side(NamedTuple):
         target: the images that others are compared with.
         beside: real images whose figures stand beside, not among `target`; None: there are none.
         metrics: by name.
+        memorisation: whether `target` is what the model was trained on, because they ask what it repeats.
     """
 
     extractor: str
     target: ImageSet
     beside: ImageSet | None
     metrics: Mapping[str, Metric]
+    memorisation: bool
 
 
 class Yardstick:
@@ -85,8 +87,8 @@ class Yardstick:
             mine = metrics_for(extractor, metrics).items()
             usual = {name: metric for name, metric in mine if not metric.memorisation}
             others = {name: metric for name, metric in mine if metric.memorisation}
-            self.sides.append(Side(extractor, self.reference, self.beside, usual))
-            self.sides.append(Side(extractor, train, held_out, others))
+            self.sides.append(Side(extractor, self.reference, self.beside, usual, False))
+            self.sides.append(Side(extractor, train, held_out, others, True))
         self.sides = [side for side in self.sides if side.metrics]
         self._features: dict[tuple[str, str, str], FeatureSet] = {}
         self._truths: dict[str, dict[str, Value | None]] = {}
