@@ -122,7 +122,7 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
     timed = [row for row in rows if row.passport.device == rows[0].passport.device]
     if len(timed) > 1 and all(row.seconds_per_image > 0 for row in timed):
         where = rows[0].passport.device.name
-        costs.append((timed, f"seconds per image ({where})", lambda row: row.seconds_per_image))
+        costs.append((timed, f"seconds per image, {where}", lambda row: row.seconds_per_image))
     for axes, (shown, label, cost) in zip(panels(canvas, 1, len(costs)), costs, strict=True):
         axes.set_xscale("log")
         points: list[tuple[float, float, str, str]] = []
