@@ -7,11 +7,13 @@ here costs nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TypeVar, cast
 
 import torch
@@ -140,6 +142,9 @@ ALONE = Ranks()
 def joined() -> Iterator[Ranks]:
     """Join the processes that torchrun started, and leave them at the end; alone where it started none.
 
+    What speaks with them, such as a `DistributedDataParallel`, must not be referred to any more by then,
+    but from where the garbage collector finds it. An exception leaves them as it ends the process.
+
     Raises:
         UserError: the others could not be reached.
     """
@@ -151,6 +156,8 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    # Default arguments of its functions are the group that there is when it is imported, for ever after.
+    import_module("torch.distributed.nn")
     try:
         if (store := _store_of_attempt()) is None:
             dist.init_process_group(backend, timeout=PATIENCE)
@@ -166,8 +173,10 @@ def joined() -> Iterator[Ranks]:
             raise
         reason = " ".join(str(error).split())[:200]
         raise LostRank(f"rank {rank} of {size} lost touch with another ({reason})") from error
-    finally:
-        dist.destroy_process_group()
+    # A thread of the group that lets go of a tensor as the interpreter ends would abort the process. They
+    # end with the group, once nothing refers to it. After an exception others may not be there to end with.
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def _store_of_attempt() -> dist.Store | None:

@@ -1,6 +1,7 @@
 """One, two and three processes train the same run, by torchrun as a user starts it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -220,6 +221,39 @@ def test_after_the_death_of_a_rank_torchrun_goes_on_to_the_same_weights(whole, t
             assert torch.equal(tensor, alone.tensors[part][name]), (part, name)
     assert found.state | {"attempt": 0} == alone.state
     assert_close(found, checkpoint(whole, "epoch-00006"), 1e-4)
+
+
+LEAVING = """
+import sys
+from training.worker import gloo_threads
+from triptych.cli import main
+from triptych.training.loop import Training
+
+honest, within = Training.run, []
+
+def run(self, stop):
+    within.extend(gloo_threads())
+    return honest(self, stop)
+
+Training.run = run
+code = main(sys.argv[1:])
+print(f"{len(within)} threads of gloo, then {len(gloo_threads())};")
+sys.exit(code)
+"""
+"""The program, which tells at its end how many threads speak with other processes, in training and now."""
+
+
+def test_no_thread_of_the_ranks_outlives_their_work(tmp_path):
+    """One that lets go of a tensor while the interpreter ends would abort a process that is done."""
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    code, said = finished(torchrun(2, script, *command(tmp_path, "--training.max-steps", "3")[2:]))
+    assert code == 0, said
+    told = re.findall(r"(\d+) threads of gloo, then (\d+);", said)
+    assert len(told) == 2
+    for within, after in told:
+        assert int(within) > 0
+        assert int(after) == 0
 
 
 def test_what_the_user_did_wrong_is_told_once(tmp_path):

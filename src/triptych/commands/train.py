@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -18,6 +18,10 @@ from triptych.commands.overrides import split_tokens
 from triptych.errors import UserError
 from triptych.parsing import parse
 from triptych.recipe_files import find_recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from triptych.distributed import Ranks
+    from triptych.experiment import ExperimentConfig
 
 STOPPED = 75
 """Exit code of a run that was stopped on request, after saving."""
@@ -68,11 +72,8 @@ def run(tokens: Sequence[str]) -> int:
     for recipe in options.recipes:
         parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
 
-    from triptych.commands.training_console import TrainingConsole
-    from triptych.commands.training_session import train_run  # loads torch
-    from triptych.distributed import joined
+    from triptych.distributed import joined  # loads torch
     from triptych.experiment import load_experiment
-    from triptych.training.stop import AgreedStop, StopRequest
 
     # All recipes are read before the first one trains: a mistake in the last must not cost a night.
     experiments = [load_experiment(recipe, overrides, options.name) for recipe in options.recipes]
@@ -80,22 +81,41 @@ def run(tokens: Sequence[str]) -> int:
     if twice := {name for name in names if names.count(name) > 1}:
         found = f"two runs would be called {', '.join(sorted(twice))}"
         raise UserError("triptych train", found, "set another `name` in one of the recipes")
-    outcomes = []
-    with joined() as ranks:
-        stop = AgreedStop(StopRequest(deadline), ranks)
-        console = {"quiet": options.quiet or not ranks.first, "price": options.price_per_hour}
-        for experiment in experiments:
-            if outcomes and (reason := stop.now()):  # asked while the one before saved its last step
-                outcomes.append({"run": str(options.runs / experiment.name), "stopped": reason})
-                break
-            said = TrainingConsole(experiment.name, **console)
-            outcomes.append(train_run(experiment, options.runs, said, stop, ranks))
-            if outcomes[-1]["stopped"]:
-                break
+    with joined() as ranks:  # all that speaks with the others is of `train_all`, and gone when that returns
+        outcomes = train_all(experiments, options, deadline, ranks)
     if options.json and ranks.first:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
     return stopped_code() if outcomes[-1]["stopped"] else 0
+
+
+def train_all(
+    experiments: Sequence[ExperimentConfig], options: TrainOptions, deadline: float | None, ranks: Ranks
+) -> list[dict]:
+    """Train experiments, one after another, to their ends or to a stop; return what became of each.
+
+    Args:
+        experiments: what to train.
+        options: how, and where.
+        deadline: when to stop, on the clock of `time.monotonic`; None: never.
+        ranks: the processes that train, each of which calls this.
+    """
+    from triptych.commands.training_console import TrainingConsole
+    from triptych.commands.training_session import train_run
+    from triptych.training.stop import AgreedStop, StopRequest
+
+    outcomes: list[dict] = []
+    stop = AgreedStop(StopRequest(deadline), ranks)
+    console = {"quiet": options.quiet or not ranks.first, "price": options.price_per_hour}
+    for experiment in experiments:
+        if outcomes and (reason := stop.now()):  # asked while the one before saved its last step
+            outcomes.append({"run": str(options.runs / experiment.name), "stopped": reason})
+            break
+        said = TrainingConsole(experiment.name, **console)
+        outcomes.append(train_run(experiment, options.runs, said, stop, ranks))
+        if outcomes[-1]["stopped"]:
+            break
+    return outcomes
 
 
 def stopped_code() -> int:
