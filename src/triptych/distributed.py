@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gc
 import os
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,7 @@ from torch import Tensor
 from triptych.errors import UserError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others: the first one decodes images and trains extractors meanwhile."""
@@ -83,39 +85,45 @@ class Ranks:
 
         Raises:
             UserError: the action did, on the first rank; then on every other too.
+            LostRank: the action failed otherwise on the first rank, which raises what it met there.
         """
         if not self.many:
             return action()
-        outcome: tuple[T | None, tuple[str, str, str] | None] = (None, None)
-        if self.first:
-            try:
-                outcome = action(), None
-            except UserError as error:
-                outcome = None, (error.asked, error.found, error.remedy)
-        found, refusal = self.agree(outcome)
-        if refusal is not None:
-            raise UserError(*refusal)
-        return cast(T, found)
+        if not self.first:
+            return self.agree(_Outcome[T]()).result()
+        return self._tell(action, self.agree).result()
 
     def together(self, action: Callable[[], T]) -> T:
         """Let every rank do `action`, which must not speak with the others, and return what came of it here.
 
         Raises:
             UserError: the action did, on any rank; then on every other too, so that the first can tell it.
+            LostRank: the action failed otherwise on another rank, which raises what it met there.
         """
         if not self.many:
             return action()
-        found, refusal = None, None
+        found: list[T] = []
+        for outcome in self._tell(lambda: found.append(action()), self._exchange):
+            outcome.result()
+        return found[0]
+
+    def _tell(self, action: Callable[[], T], tell: Callable[[_Outcome[T]], R]) -> R:
+        """Do `action`, `tell` the other ranks what came of it, and return what that returns."""
         try:
-            found = action()
+            outcome = _Outcome(action())
         except UserError as error:
-            refusal = error.asked, error.found, error.remedy
-        refusals: list[tuple[str, str, str] | None] = [None] * self.size
-        dist.all_gather_object(refusals, refusal)
-        for told in refusals:
-            if told is not None:
-                raise UserError(*told)
-        return cast(T, found)
+            outcome = _Outcome[T](refusal=(error.asked, error.found, error.remedy))
+        except Exception as error:  # an interruption ends this process at once, which the others notice
+            reason = f"{type(error).__name__}: {_one_line(error)}"
+            tell(_Outcome(fault=f"rank {self.rank} of {self.size} failed ({reason})"))
+            raise
+        return tell(outcome)
+
+    def _exchange(self, value: T) -> list[T]:
+        """Return what `value` is on each rank, in their order."""
+        box: list[T | None] = [None] * self.size
+        dist.all_gather_object(box, value)
+        return cast(list[T], box)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -135,6 +143,29 @@ class Ranks:
                 dist.broadcast(tensor, src=0)
 
 
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What came of an action on one rank, as the others are told.
+
+    Attributes:
+        found: what it returned.
+        refusal: of what the `UserError` consists that it raised instead.
+        fault: which rank raised anything else, in words.
+    """
+
+    found: T | None = None
+    refusal: tuple[str, str, str] | None = None
+    fault: str = ""
+
+    def result(self) -> T:
+        """Return what was found, or raise what there was instead."""
+        if self.refusal is not None:
+            raise UserError(*self.refusal)
+        if self.fault:
+            raise LostRank(self.fault)
+        return cast(T, self.found)
+
+
 ALONE = Ranks()
 
 
@@ -146,15 +177,14 @@ def joined() -> Iterator[Ranks]:
     but from where the garbage collector finds it. An exception leaves them as it ends the process.
 
     Raises:
-        UserError: the others could not be reached.
+        UserError: the others could not be reached, or a machine has fewer GPUs than processes.
+        LostRank: another of them died or fell silent.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield ALONE
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    ranks = Ranks(rank, size, int(os.environ.get("LOCAL_RANK", "0")))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     # Default arguments of its functions are the group that there is when it is imported, for ever after.
     import_module("torch.distributed.nn")
@@ -167,12 +197,12 @@ def joined() -> Iterator[Ranks]:
         reason = str(error).splitlines()[0]
         raise UserError("join the other processes", reason, "start all of them by one torchrun") from error
     try:
-        yield Ranks(rank, size, local_rank)
+        ranks.together(lambda: _take_gpu(ranks.local_rank))
+        yield ranks
     except RuntimeError as error:
-        if not _is_lost(error):
+        if isinstance(error, LostRank) or not _is_lost(error):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise LostRank(f"rank {rank} of {size} lost touch with another ({reason})") from error
+        raise LostRank(f"rank {rank} of {size} lost touch with another ({_one_line(error)})") from error
     # A thread of the group that lets go of a tensor as the interpreter ends would abort the process. They
     # end with the group, once nothing refers to it. After an exception others may not be there to end with.
     gc.collect()
@@ -200,4 +230,25 @@ class LostRank(RuntimeError):  # noqa: N818
 
 def _is_lost(error: RuntimeError) -> bool:
     """Tell whether `error` is that of a connection, which backends raise without a class of its own."""
-    return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "peer"))
+    signs = ("gloo", "NCCL", "closed by peer", "reset by peer")
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)
+
+
+def _one_line(error: Exception) -> str:
+    """Return what `error` says, abridged to a line."""
+    return textwrap.shorten(str(error), 200, placeholder=" ...")
+
+
+def _take_gpu(local_rank: int) -> None:
+    """Compute on the GPU of this process's number on its machine, where that has GPUs."""
+    if not torch.cuda.is_available():
+        return
+    processes = max(local_rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    gpus = torch.cuda.device_count()
+    if processes > gpus:
+        raise UserError(
+            f"start {processes} processes on a machine",
+            f"it has {gpus} GPU{'s' if gpus > 1 else ''}",
+            "start one for each, or hide them by CUDA_VISIBLE_DEVICES= to compute on processors",
+        )
+    torch.cuda.set_device(local_rank)
