@@ -1,9 +1,13 @@
-"""From the bytes of one picture file to the pixels that are trained on: uint8, RGB, square, of one size.
+"""From the bytes of one picture file to pixels: those that are trained on, or those that are stored.
 
-The rule, in this order: the first frame is taken, turned upright as its EXIF orientation says, converted to
-RGB (transparent parts over white, grey repeated in the three channels), cut to its largest centred square and
-brought to the wanted side by antialiased bicubic interpolation. A picture that already is all that comes out
-pixel for pixel as it was stored. Of 16 bits, grey is rounded to 8; colours in PNG and TIFF lose the lower 8.
+What is trained on is uint8, RGB, square, of one size. The rule, in this order: the first frame is taken,
+turned upright as its EXIF orientation says, converted to RGB (transparent parts over white, grey repeated in
+the three channels), cut to its largest centred square and brought to the wanted side by antialiased bicubic
+interpolation. A picture that already is all that comes out pixel for pixel as it was stored. Of 16 bits, grey
+is rounded to 8; colours in PNG and TIFF lose the lower 8.
+
+What is measured is what is stored: a picture with which the rule would have anything to do but to repeat grey,
+to cut or to resize is refused.
 """
 
 from __future__ import annotations
@@ -56,6 +60,10 @@ OTHER_DEPTH = re.compile(r";1[56]")
 """In Pillow's name of how pixels are stored: their colours have another number of bits than 8."""
 
 
+Shape = tuple[int, int, int]
+"""Of an image: channels, height and width."""
+
+
 class UndecodableError(Exception):
     """A picture that cannot be decoded; the message is one line that says why, without naming the picture."""
 
@@ -78,6 +86,15 @@ class DecodedBatch(NamedTuple):
     """How many the rule had anything to do with."""
     fault: str
     """Why picture N of those that were asked for could not be decoded; empty: all were."""
+
+
+class StoredBatch(NamedTuple):
+    """Pixels of several pictures as they are stored, up to the first that could not be read."""
+
+    pixels: np.ndarray
+    """uint8 [N, C, H, W]."""
+    fault: str
+    """Why picture N of those that were asked for could not be read; empty: all were."""
 
 
 def decode_batch(pictures: Sequence[bytes | Path], side: int) -> DecodedBatch:
@@ -104,18 +121,51 @@ def decode_image(picture: bytes | Path, side: int) -> Decoded:
     Raises:
         UndecodableError: it is damaged, larger than is accepted, or no picture of a known format.
     """
-    file = BytesIO(picture) if isinstance(picture, bytes) else picture
-    try:
-        with _strict_pillow(), Image.open(file, formats=PILLOW_FORMATS) as stored:
-            _refuse_giant(*stored.size)
-            rescaled = _is_rescaled(stored)
-            stored.load()
-            squared = _square(_to_rgb(_upright(stored)), side)  # whatever has nothing to do returns its image
-            return Decoded(np.asarray(squared).transpose(2, 0, 1), rescaled or squared is not stored)
-    except UndecodableError:
-        raise
-    except Exception as error:  # Pillow's readers raise nearly every kind there is for a stranger's bytes
-        raise UndecodableError(_reason(error)) from error
+    with _opened(picture) as stored:
+        rescaled = _is_rescaled(stored)
+        stored.load()
+        squared = _square(_to_rgb(_upright(stored)), side)  # whatever has nothing to do returns its image
+        return Decoded(np.asarray(squared).transpose(2, 0, 1), rescaled or squared is not stored)
+
+
+def read_batch(pictures: Sequence[bytes | Path], shape: Shape) -> StoredBatch:
+    """Read several pictures as they are stored, each of which has to have the shape."""
+    pixels = np.empty((len(pictures), *shape), np.uint8)
+    for i, picture in enumerate(pictures):
+        try:
+            pixels[i] = read_image(picture, shape)
+        except UndecodableError as error:
+            return StoredBatch(pixels[:i], str(error))
+    return StoredBatch(pixels, "")
+
+
+def read_image(picture: bytes | Path, shape: Shape | None = None) -> np.ndarray:
+    """Return the pixels of one picture exactly as they are stored: uint8 [1, H, W] of grey, [3, H, W] of RGB.
+
+    Args:
+        picture: its file, or the bytes of one.
+        shape: what those before it have; None: it is the first.
+
+    Raises:
+        UndecodableError: as of `decode_image`; or it has another shape, or pixels that are not 8-bit grey or
+            RGB, opaque and upright.
+    """
+    with _opened(picture) as stored:
+        unlike = _unlike_stored(stored)
+        found = (1 if stored.mode == "L" else 3, stored.height, stored.width)
+        if shape is not None and (unlike or found != shape):
+            unlike = unlike or f"it is {in_words(found)}"
+            raise UndecodableError(f"{unlike}, and those before it are {in_words(shape)}")
+        if unlike:
+            raise UndecodableError(f"{unlike}, and only upright grey or RGB of 8 bits is measured as it is")
+        stored.load()
+        return np.asarray(stored).reshape(*found[1:], found[0]).transpose(2, 0, 1)
+
+
+def in_words(shape: Shape) -> str:
+    """Return a shape as pictures have it: width, height and kind of pixels."""
+    channels, height, width = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 
 
 def prepare_process() -> None:
@@ -139,6 +189,20 @@ def preparation(side: int, changed: int, total: int) -> str:
 
 
 @contextmanager
+def _opened(picture: bytes | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a picture, and turn whatever is wrong with it into `UndecodableError` for as long as this lasts."""
+    file = BytesIO(picture) if isinstance(picture, bytes) else picture
+    try:
+        with _strict_pillow(), Image.open(file, formats=PILLOW_FORMATS) as stored:
+            refuse_giant(*stored.size)
+            yield stored
+    except UndecodableError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly every kind there is for a stranger's bytes
+        raise UndecodableError(_reason(error)) from error
+
+
+@contextmanager
 def _strict_pillow() -> Iterator[None]:
     """Refuse truncated files and keep Pillow's warnings from the console, for as long as this lasts."""
     lenient = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -152,7 +216,8 @@ def _strict_pillow() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def _refuse_giant(width: int, height: int) -> None:
+def refuse_giant(width: int, height: int) -> None:
+    """Raise `UndecodableError` for images that nobody should try to hold."""
     if max(width, height) > LARGEST_SIDE or width * height > MOST_PIXELS:
         raise UndecodableError(
             f"it has {width:,} x {height:,} pixels, and at most {LARGEST_SIDE:,} a side and {MOST_PIXELS:,} "
@@ -173,6 +238,22 @@ def _is_rescaled(image: ImageFile.ImageFile) -> bool:
         if of_other_levels or OTHER_DEPTH.search(str(stored_as)):
             return True
     return False
+
+
+def _unlike_stored(image: ImageFile.ImageFile) -> str:
+    """Return why the pixels of an image that is not loaded yet are not those to measure; empty: they are."""
+    if getattr(image, "n_frames", 1) > 1:
+        return "it has several frames"
+    if _is_rescaled(image) or image.mode.startswith(("I", "F")):
+        return "its pixels have another depth than 8 bits"
+    if image.mode == "P":
+        return "it has a palette"
+    if image.has_transparency_data:
+        return "it has transparent pixels"
+    if image.mode not in ("L", "RGB"):
+        return f"its pixels are {image.mode}"
+    # Before it is loaded: Pillow turns a TIFF upright on the way, and then knows of no orientation.
+    return "it is turned by its EXIF orientation" if image.getexif().get(EXIF_ORIENTATION) in UPRIGHT else ""
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -252,10 +252,10 @@ def test_where_there_are_no_processes_it_is_decoded_here(pool, tmp_path, monkeyp
 def test_a_batch_holds_no_more_than_its_share_of_files(monkeypatch):
     monkeypatch.setattr(parallel_decoding, "BATCH_BYTES", 100)
     pictures = [Picture(str(size), bytes(size)) for size in (40, 60, 1, 99, 300, 50, 60, 1)]
-    batches = list(parallel_decoding._batches(iter(pictures), 1))
+    batches = list(parallel_decoding._batches(iter(pictures), 3))
     assert [[len(p.data) for p in batch] for batch in batches] == [[40, 60], [1, 99], [300], [50], [60, 1]]
     of_files = [Picture(str(n), Path(str(n))) for n in range(70)]
-    assert [len(batch) for batch in parallel_decoding._batches(of_files, 1)] == [33, 33, 4]
+    assert [len(batch) for batch in parallel_decoding._batches(of_files, 3)] == [33, 33, 4]
 
 
 KILLED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,13 +23,23 @@ HELD_OUT_EVERY = 10
 HELD_OUT_IN_WORDS = f"no test split: every {HELD_OUT_EVERY}th image of each class held out"
 
 
+class FoundPictures(NamedTuple):
+    """N pictures with their classes, none of them decoded yet."""
+
+    pictures: Iterable[Picture]
+    """Taken a few at a time."""
+    labels: Tensor
+    """int64 [N], each in [0, len(class_names))."""
+    class_names: tuple[str, ...]
+    """In label order."""
+    held_out: Tensor | None
+    """bool [N], which are a test split; None: there is none."""
+
+
 def dataset_from_pictures(
     name: str,
-    pictures: Iterable[Picture],
-    labels: Tensor,
-    class_names: tuple[str, ...],
+    found: FoundPictures,
     *,
-    held_out: Tensor | None,
     side: int,
     asked: str,
     remark: str = "",
@@ -38,10 +49,7 @@ def dataset_from_pictures(
 
     Args:
         name: of the data set.
-        pictures: N of them, taken a few at a time.
-        labels: int64 [N], each in [0, len(class_names)).
-        class_names: in label order.
-        held_out: bool [N], which pictures are a test split; None: there is none, and one is set apart.
+        found: the pictures; where there is no test split, one is set apart.
         side: of the images, pixels.
         asked: what the user named, for messages.
         remark: what else the record should say of the preparation.
@@ -50,6 +58,7 @@ def dataset_from_pictures(
     Raises:
         UserError: a picture cannot be decoded, or too few are there.
     """
+    pictures, labels, class_names, held_out = found
     parted = every_tenth(labels, class_names, asked) if held_out is None else held_out
     count = int((~parted).sum())
     for split, size in (("training", count), ("held-out", len(labels) - count)):

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from triptych.data.dataset import Dataset, check_class_names
-from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, FoundPictures, dataset_from_pictures
 from triptych.data.parallel_decoding import Picture
 from triptych.data.source import name_after
 from triptych.decoding import EXTENSIONS, RULE
@@ -40,11 +40,13 @@ class Split:
         classes: for each class, in the order of the names, its files in the order of theirs.
         sorted_by_class: whether each class has a folder.
         ignored: how many other files and folders lie there.
+        loose: how many of these are pictures beside the classes' folders.
     """
 
     classes: dict[str, list[Path]]
     sorted_by_class: bool
     ignored: int
+    loose: int = 0
 
     def files(self) -> list[Path]:
         """Return all files, class by class."""
@@ -120,19 +122,25 @@ class ImageFolder:
             h.update(f"{file.relative_to(self.path).as_posix()}\0{marks}\n".encode())
         return h.hexdigest()
 
+    def found(self) -> FoundPictures:
+        """Return all pictures, those of the training split first."""
+        labels = torch.tensor(self.train.labels() + (self.held_out.labels() if self.held_out else []))
+        return FoundPictures(
+            [Picture(shown(file), file) for file in self.files()],
+            labels,
+            tuple(self.train.classes),
+            torch.arange(len(labels)) >= len(self.train.files()) if self.held_out else None,
+        )
+
     def decode(self, watch: Watch = unwatched) -> Dataset:
         """Return all images, decoded; where there is no test split, every tenth of each class is held out.
 
         Raises:
             UserError: a picture is damaged, too large or unreadable, or a class has too few.
         """
-        labels = torch.tensor(self.train.labels() + (self.held_out.labels() if self.held_out else []))
         return dataset_from_pictures(
             self.name,
-            (Picture(shown(file), file) for file in self.files()),
-            labels,
-            tuple(self.train.classes),
-            held_out=torch.arange(len(labels)) >= len(self.train.files()) if self.held_out else None,
+            self.found(),
             side=self.image_size,
             asked=f"--data.path {shown(self.path)}",
             remark=f"{self.ignored:,} other files or folders ignored" if self.ignored else "",
@@ -155,7 +163,8 @@ def _find_splits(path: Path) -> tuple[Split, Split | None]:
         return _find(path), None  # `train` is a class like others: pictures of trains
     pictures, folders, others = _list(path)
     left_aside = len(pictures) + len(folders) + others - (2 if held_out else 1)
-    return replace(split, ignored=split.ignored + left_aside), held_out
+    ignored, loose = split.ignored + left_aside, split.loose + len(pictures)
+    return replace(split, ignored=ignored, loose=loose), held_out
 
 
 def _find(folder: Path) -> Split:
@@ -174,7 +183,7 @@ def _find(folder: Path) -> Split:
         for entry, deeper in barren:
             _refuse_deeper_pictures(entry, deeper)
     if classes:
-        return Split(classes, True, ignored + len(pictures))
+        return Split(classes, True, ignored + len(pictures), len(pictures))
     return Split({ONLY_CLASS: pictures} if pictures else {}, False, ignored)
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import closing
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from triptych.decoding import DecodedBatch, decode_batch, prepare_process
+from triptych.decoding import decode_batch, prepare_process
 from triptych.errors import UserError
 from triptych.work import Watch, Work, unwatched
 
@@ -32,6 +33,10 @@ LARGEST_BATCH = 64
 NO_PROCESSES = (BrokenExecutor, OSError, NotImplementedError)
 """What a pool raises whose processes were killed or cannot be started: where the system has no semaphores, no
 shared memory, or no room for one more."""
+
+
+Batch = TypeVar("Batch")
+"""What comes of the pictures of a batch."""
 
 
 class Picture(NamedTuple):
@@ -65,7 +70,8 @@ def decode_all(
     changed = done = 0
     work = Work("decoding pictures, once for these files", 0, len(places))
     watch(work)
-    with closing(_decoded(_batches(pictures, side), side, _processes(len(places)))) as decoded_batches:
+    decode = partial(decode_batch, side=side)
+    with closing(in_batches(pictures, len(places), 3 * side * side, decode)) as decoded_batches:
         for batch, decoded in decoded_batches:
             if decoded.fault:
                 raise UserError(batch[len(decoded.pixels)].name, decoded.fault, "mend or remove it")
@@ -74,6 +80,20 @@ def decode_all(
             done += len(batch)
             watch(work._replace(done=done))
     return images, changed
+
+
+def in_batches(
+    pictures: Iterable[Picture], count: int, size: int, decode: Callable[[Sequence[bytes | Path]], Batch]
+) -> Generator[tuple[list[Picture], Batch]]:
+    """Yield pictures a batch at a time, in order, with what comes of them, by several processes if many.
+
+    Args:
+        pictures: taken a few at a time.
+        count: how many there are.
+        size: bytes of the pixels of one.
+        decode: a function of `triptych.decoding`, or a partial of one, for it may run in another process.
+    """
+    return _decoded(_batches(pictures, size), decode, _processes(count))
 
 
 def _room(count: int, side: int, asked: str) -> np.ndarray:
@@ -93,8 +113,8 @@ def _processes(count: int) -> int:
     return max(1, min(cores // ranks, MOST_PROCESSES)) if count >= WORTH_PROCESSES else 1
 
 
-def _batches(pictures: Iterable[Picture], side: int) -> Iterator[list[Picture]]:
-    largest = max(1, min(LARGEST_BATCH, BATCH_BYTES // (3 * side * side)))
+def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    largest = max(1, min(LARGEST_BATCH, BATCH_BYTES // size))
     batch: list[Picture] = []
     held = 0
     for picture in pictures:
@@ -118,29 +138,29 @@ def _pool(processes: int) -> ProcessPoolExecutor | None:
 
 
 def _decoded(
-    batches: Iterator[list[Picture]], side: int, processes: int
-) -> Generator[tuple[list[Picture], DecodedBatch]]:
+    batches: Iterator[list[Picture]], decode: Callable[[Sequence[bytes | Path]], Batch], processes: int
+) -> Generator[tuple[list[Picture], Batch]]:
     """Yield each batch with its pixels, in order; what no other process decodes is decoded here."""
 
-    def here(batch: list[Picture]) -> DecodedBatch:
-        return decode_batch([picture.data for picture in batch], side)
+    def here(batch: list[Picture]) -> Batch:
+        return decode([picture.data for picture in batch])
 
     pool = _pool(processes) if processes > 1 else None
     if pool is None:
         yield from ((batch, here(batch)) for batch in batches)
         return
-    pending: deque[tuple[list[Picture], Future[DecodedBatch] | None]] = deque()
+    pending: deque[tuple[list[Picture], Future[Batch] | None]] = deque()
 
-    def oldest() -> tuple[list[Picture], DecodedBatch]:
+    def oldest() -> tuple[list[Picture], Batch]:
         batch, future = pending.popleft()
         try:
             return batch, future.result() if future else here(batch)
         except NO_PROCESSES:
             return batch, here(batch)
 
-    def submit(batch: list[Picture]) -> Future[DecodedBatch] | None:
+    def submit(batch: list[Picture]) -> Future[Batch] | None:
         try:
-            return pool.submit(decode_batch, [picture.data for picture in batch], side)
+            return pool.submit(decode, [picture.data for picture in batch])
         except NO_PROCESSES:
             return None
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from triptych.data.dataset import Dataset
-from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, dataset_from_pictures
+from triptych.data.from_pictures import HELD_OUT_NAMES, USUAL_SIDE, FoundPictures, dataset_from_pictures
 from triptych.data.parquet_rows import Shard, open_shard
 from triptych.data.source import name_after
 from triptych.decoding import RULE
@@ -85,23 +85,32 @@ class ParquetSource:
                 h.update(hashlib.file_digest(file, "sha256").digest())
         return h.hexdigest()
 
-    def decode(self, watch: Watch = unwatched) -> Dataset:
-        """Return all images, decoded; where no split is held out, every tenth image of each class is.
+    def found(self) -> FoundPictures:
+        """Return all pictures, those of the training split first.
 
         Raises:
             UserError: pyarrow is not installed, a file is damaged, or a row holds what it should not.
         """
         shards = [open_shard(path) for path in self.train + self.held_out]
         labels_of = [shard.labels() for shard in shards]
-        class_names = _class_names(shards, labels_of)
         labels = torch.from_numpy(np.concatenate(labels_of))
         trained_on = sum(map(len, labels_of[: len(self.train)]))
-        return dataset_from_pictures(
-            self.name,
+        return FoundPictures(
             chain.from_iterable(shard.pictures() for shard in shards),
             labels,
-            class_names,
-            held_out=torch.arange(len(labels)) >= trained_on if self.held_out else None,
+            _class_names(shards, labels_of),
+            torch.arange(len(labels)) >= trained_on if self.held_out else None,
+        )
+
+    def decode(self, watch: Watch = unwatched) -> Dataset:
+        """Return all images, decoded; where no split is held out, every tenth image of each class is.
+
+        Raises:
+            UserError: pyarrow is not installed, a file is damaged, or a row holds what it should not.
+        """
+        return dataset_from_pictures(
+            self.name,
+            self.found(),
             side=self.image_size,
             asked=f"--data.path {self.path}",
             remark=f"left aside: {', '.join(self.left_aside)}" if self.left_aside else "",
