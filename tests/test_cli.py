@@ -248,7 +248,7 @@ def test_a_signal_while_images_are_made_ready_ends_the_program_at_once(tmp_path,
 
     from triptych.commands.ready import Ready
 
-    monkeypatch.setattr(Ready, "of", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Ready, "of", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert train(tmp_path) == 130
     assert lines(capsys) == ["triptych: interrupted"]
     assert not (tmp_path / "tiny").exists()

@@ -83,6 +83,22 @@ def test_a_gpu_holds_what_trains_and_the_host_a_copy_for_checkpoints(monkeypatch
         room[device] += 1
 
 
+@pytest.mark.parametrize("device", [GPU, CPU], ids=str)
+def test_a_copy_is_only_made_where_checkpoints_are_written(device, monkeypatch):
+    """By the first of several processes of a machine: the others need no room for it."""
+    experiment = load_experiment("digits-unet")
+    dataset = experiment.data.load()
+    room = {GPU: 10**12, CPU: 0} | {device: training_bytes(outline(experiment.backbone, 1, 8, 10))}
+    monkeypatch.setattr(memory, "free_bytes", room.get)
+    monkeypatch.setattr(memory, "device_name", str)
+    check_memory(experiment, dataset, device, saves=False)
+    with pytest.raises(UserError, match="are free on cpu"):
+        check_memory(experiment, dataset, device)
+    room[device] -= 1
+    with pytest.raises(UserError, match=f"are free on {device}"):
+        check_memory(experiment, dataset, device, saves=False)
+
+
 def test_what_a_gpu_has_free_includes_what_this_process_keeps(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5_000, 80_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)

@@ -28,7 +28,12 @@ GROUP = Path("/sys/fs/cgroup")
 
 
 def check_memory(
-    experiment: ExperimentConfig, dataset: Dataset, device: torch.device, averages: int = 1
+    experiment: ExperimentConfig,
+    dataset: Dataset,
+    device: torch.device,
+    averages: int = 1,
+    *,
+    saves: bool = True,
 ) -> None:
     """Raise `UserError` where what trains the network of `experiment` cannot be held.
 
@@ -39,15 +44,18 @@ def check_memory(
         dataset: its images.
         device: where it is to be trained.
         averages: of the weights that are kept.
+        saves: whether this process writes the checkpoints, each from a copy in the host's memory.
     """
     classes = len(dataset.class_names) if experiment.conditional else 0
     network = outline(experiment.backbone, dataset.channels, dataset.image_size, classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     whole, copy = training_bytes(network, averages), full_size(network, averages)
     held = f"weights, gradients, 2 averages of AdamW and {averages} of the weights"
-    needs = {device: (whole, held), torch.device("cpu"): (copy, "what a checkpoint is written from")}
-    if device.type == "cpu":
+    needs = {device: (whole, held)}
+    if saves and device.type == "cpu":
         needs[device] = whole + copy, f"{held}, and a copy for the checkpoint that is being written"
+    elif saves:
+        needs[torch.device("cpu")] = copy, "what a checkpoint is written from"
     for place, (need, told) in needs.items():
         free = free_bytes(place)
         if free is not None and need > free:

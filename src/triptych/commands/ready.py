@@ -32,8 +32,13 @@ class Ready:
     denoiser: Denoiser
 
     @classmethod
-    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched) -> Ready:
+    def of(cls, experiment: ExperimentConfig, watch: Watch = unwatched, *, saves: bool = True) -> Ready:
         """Prepare an experiment, `watch`ing its images decoded.
+
+        Args:
+            experiment: what is to be trained.
+            watch: sees how far the decoding has come.
+            saves: whether this process writes its checkpoints, which takes memory.
 
         Raises:
             UserError: it cannot be trained as it stands.
@@ -50,7 +55,7 @@ class Ready:
                 "it has one class",
                 "give each class a folder of its own, or set --conditional False",
             )
-        check_memory(experiment, dataset, device, experiment.training.averages)
+        check_memory(experiment, dataset, device, experiment.training.averages, saves=saves)
         denoiser = experiment.build_for(dataset)
         denoiser.precision = precision
         preview_request(experiment.training, experiment.seed, experiment.conditional).check(

@@ -59,7 +59,7 @@ def train_run(
     ranks.lead(lambda: refuse_imported(folder))
     watch = WorkConsole(console.say, quiet=console.quiet)
     with ranks.in_turn():  # what the first one decodes, the others find in the cache
-        ready = trial(lambda: Ready.of(experiment, watch))
+        ready = trial(lambda: Ready.of(experiment, watch, saves=ranks.first))
     ready = ranks.together(ready)
     clock = Clock(experiment.training, len(ready.dataset.train))
     disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
