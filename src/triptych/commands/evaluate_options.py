@@ -54,8 +54,8 @@ class EvaluateOptions:
     ema: tuple[str, ...] = ()
     """Averages of the weights: ema (where none is named), ema_long (slower), best (of these the one with the
     lower held-out error at the checkpoint), or none for the raw weights."""
-    seed: int = 0
-    """Of all noise."""
+    seed: tuple[int, ...] = (0,)
+    """Of all noise; several give a row each, which tell how far a figure scatters by chance."""
     batch_size: int | None = None
     """Images drawn at a time; by default the recipe's. Changes no noise."""
     device: str | None = None

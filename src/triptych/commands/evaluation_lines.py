@@ -41,6 +41,7 @@ def line_of(row: Evaluated) -> str:
     """Return a row as one line to read."""
     passport = row.passport
     weights = "" if passport.weights == USUAL else f" ({passport.weights})"
+    seed = f"  seed {passport.seed}" if passport.seed else ""
     figures = "  ".join(
         f"{figure.metric} {figure.estimate:.3f}"
         + (f" ± {figure.spread:.3f}" if figure.spread is not None else "")
@@ -49,7 +50,7 @@ def line_of(row: Evaluated) -> str:
     )
     seconds = row.generation_took + row.measuring_took
     return (
-        f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}  {figures}  "
+        f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}{seed}  {figures}  "
         f"{seconds:.1f} s"
     )
 
@@ -80,7 +81,8 @@ def settings(row: Evaluated) -> str:
     """Return checkpoint, sampler and scale of a row, and its weights where they are not the usual ones."""
     passport = row.passport
     weights = "" if passport.weights == USUAL else f" ({passport.weights})"
-    return f"{passport.checkpoint}{weights}, {passport.sampler}, scale {passport.guidance:g}"
+    seed = f", seed {passport.seed}" if passport.seed else ""
+    return f"{passport.checkpoint}{weights}, {passport.sampler}, scale {passport.guidance:g}{seed}"
 
 
 def _agreement(run: Run, rows: Sequence[Evaluated], metric: str) -> list[str]:

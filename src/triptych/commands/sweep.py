@@ -64,7 +64,7 @@ class Measured:
 
 
 class Sweep:
-    """Every combination of checkpoints, averages, scales and samplers of one run.
+    """Every combination of checkpoints, averages, samplers, scales and seeds of one run.
 
     To make one checks all of them and draws nothing: a typing error must not cost an hour.
 
@@ -159,7 +159,7 @@ class Sweep:
 
     def fresh(self, asked: Asked) -> Asked:
         """Return the same row with fresh noise, with all images and by all metrics."""
-        request = replace(asked.request, count=self.protocol.count, seed=self.options.seed + 1)
+        request = replace(asked.request, count=self.protocol.count, seed=max(self.options.seed or (0,)) + 1)
         name, weights = asked.weights
         return self._asked(self.judge, name, weights, asked.passport.epoch, request)
 
@@ -239,7 +239,7 @@ class Sweep:
         return Asked(self, judge, request, judge.passport(request, name, epoch, weights, precision))
 
     def _requests(self) -> list[Request]:
-        """Return one request for every sampler and scale, in the order given."""
+        """Return one request for every sampler, scale and seed, in the order given."""
         usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
         scales = self.options.guidance or (usual.guidance if self.model.denoiser.backbone.classes else ())
         return [
@@ -248,13 +248,14 @@ class Sweep:
                 count=self.protocol.count,
                 guidance=scale,
                 sampler=sampler,
-                seed=self.options.seed,
+                seed=seed,
                 batch_size=self.options.batch_size or usual.batch_size,
             )
             for sampler in chosen_samplers(
                 self.options.sampler, self.options.details, usual.sampler or drawn.sampler[:1]
             )
             for scale in dict.fromkeys(scales or (None,))
+            for seed in dict.fromkeys(self.options.seed or (0,))
         ]
 
     def _labels(self, request: Request) -> Tensor | None:
