@@ -14,9 +14,10 @@ from benchmarks.work import CHANNELS, CLASSES
 from triptych.backbones.unet import UNetConfig
 from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.find import FOLDER
-from triptych.checkpoints.write import refuse_non_finite, write
+from triptych.checkpoints.write import write
 from triptych.commands.bench import BenchOptions
 from triptych.training.config import TrainingConfig
+from triptych.training.saving import sound_copy
 from triptych.training.state import TrainState
 
 BASE = "copy"
@@ -60,10 +61,10 @@ def copying(held: Contents) -> Call:
 
 
 def stalling(held: Contents) -> Call:
-    """Return the part of a save that training waits for, as `Saver.begin` has it."""
+    """Return the part of a save that training waits for."""
 
     def stall() -> Sequence[Tensor]:
-        refuse_non_finite(held.copied())
+        sound_copy(held)
         return ()
 
     return stall

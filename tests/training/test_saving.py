@@ -25,7 +25,7 @@ from triptych.record.history import lowest_error
 from triptych.record.record import FILE_NAME, Record
 from triptych.training import saving
 from triptych.training.loop import Training
-from triptych.training.saving import Saver, Saving
+from triptych.training.saving import Begun, Saver
 from triptych.training.step import Unsound
 
 PATIENCE = 60.0
@@ -100,7 +100,7 @@ def test_a_save_is_recorded_when_it_is_safe(tmp_path, gate, monkeypatch):
         step = training.state.step
         if step == 8:
             gate.open.set()
-            training.saver._save.result(PATIENCE)
+            training.saver._outcome.result(PATIENCE)
         seen[step] = [step for step, _ in saved(tmp_path)]
 
     at_step(monkeypatch, watch)
@@ -227,21 +227,21 @@ def test_the_lock_is_held_until_nothing_is_written(saver, gate):
     honest, calls = futures.wait, []
 
     def interrupted(waited):
-        calls.append(saver._save.done())
+        calls.append(saver._outcome.done())
         if len(calls) < 3:
             raise KeyboardInterrupt
         return honest(waited)
 
     def died():
         with saver:
-            saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))
+            saver.begin(Begun("epoch-00001", 1.0, 10), lambda: make(1))
             raise ValueError("of a test")
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(futures, "wait", interrupted)
         with pytest.raises(ValueError, match="of a test"):
             died()
-    assert saver._save.done()
+    assert saver._outcome.done()
     assert calls[0] is False
     assert not all_checkpoints(saver.root)  # the first interruption gave it up
 
@@ -249,7 +249,7 @@ def test_the_lock_is_held_until_nothing_is_written(saver, gate):
 def test_what_is_written_is_a_copy(tmp_path, saver, gate):
     contents, expected = make(3), make(3)
     with saver:
-        saver.begin(Saving("epoch-00003", 3.0, 30), lambda: contents)
+        saver.begin(Begun("epoch-00003", 3.0, 30), lambda: contents)
         for named in contents.tensors.values():
             for tensor in named.values():
                 tensor.zero_()
@@ -283,29 +283,29 @@ def test_weights_that_are_not_finite_are_refused_before_anything_begins(tmp_path
     next(iter(bad.tensors["weights"].values())).fill_(float("nan"))
     with saver:
         with pytest.raises(Unsound, match="is not finite everywhere"):
-            saver.begin(Saving("epoch-00001", 1.0, 10), lambda: bad)
+            saver.begin(Begun("epoch-00001", 1.0, 10), lambda: bad)
         assert saver.collect(wait=True) is None
-        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))  # and the next one is none the worse
+        saver.begin(Begun("epoch-00001", 1.0, 10), lambda: make(1))  # and the next one is none the worse
         assert saver.collect(wait=True) is not None
 
 
 def test_a_save_that_was_given_up_leaves_what_was_there(tmp_path, saver, gate):
     gate.open.set()
     with saver:
-        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))
+        saver.begin(Begun("epoch-00001", 1.0, 10), lambda: make(1))
         assert saver.collect(wait=True) is not None
     gate.open.clear()
     gate.begun.clear()
 
     def interrupted():
         with saver:
-            saver.begin(Saving("epoch-00002", 2.0, 20), lambda: make(2))
+            saver.begin(Begun("epoch-00002", 2.0, 20), lambda: make(2))
             assert gate.begun.wait(PATIENCE)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert isinstance(saver._save.exception(), CancelledError)
+    assert isinstance(saver._outcome.exception(), CancelledError)
     assert [folder.name for folder in all_checkpoints(tmp_path / FOLDER)] == ["epoch-00001"]
     assert not (tmp_path / FOLDER / ".writing").exists()
 
@@ -315,10 +315,10 @@ def test_a_full_disk_is_the_users_to_mend(tmp_path, saver, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with saver:
-        saver.begin(Saving("epoch-00001", 1.0, 10), lambda: make(1))
+        saver.begin(Begun("epoch-00001", 1.0, 10), lambda: make(1))
         saver.collect(wait=True)
         monkeypatch.setattr(os, "write", full)
-        saver.begin(Saving("epoch-00002", 2.0, 20), lambda: make(2))
+        saver.begin(Begun("epoch-00002", 2.0, 20), lambda: make(2))
         with pytest.raises(UserError, match=os.strerror(errno.ENOSPC)):
             saver.collect(wait=True)
     assert [folder.name for folder in all_checkpoints(tmp_path / FOLDER)] == ["epoch-00001"]

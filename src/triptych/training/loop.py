@@ -37,7 +37,7 @@ from triptych.training.held_out import held_out_error
 from triptych.training.loss import StepLoss
 from triptych.training.previews import draw_preview
 from triptych.training.resume import ResumePoint, restore_newest
-from triptych.training.saving import Saver, Saving
+from triptych.training.saving import Begun, Saver
 from triptych.training.state import AVERAGES, Measured, TrainState
 from triptych.training.step import Stepper, Unsound
 from triptych.training.stop import Stop
@@ -225,10 +225,10 @@ class Training:
         """Begin to write a checkpoint, once the one before it is safe."""
         self._note_saved(wait=True)
         name, step = self.clock.checkpoint_name(self.state.step), self.state.step
-        saving = Saving(name, self.clock.epoch(step), step)
+        begun = Begun(name, self.clock.epoch(step), step)
         with self.stopwatch.spent_on("checkpoints"):
             self.stepper.read()
-            self.saver.begin(saving, lambda: self.state.contents(name, saving.epoch))
+            self.saver.begin(begun, lambda: self.state.contents(name, begun.epoch))
         self._saved_step = step
 
     def _note_saved(self, *, wait: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +28,7 @@ from triptych.training.step import Unsound
 
 
 @dataclass
-class Saving:
+class Begun:
     """A checkpoint on its way to the disk.
 
     Attributes:
@@ -53,21 +53,6 @@ class Saving:
             self.stalled += time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class Written:
-    """What became of a save.
-
-    Attributes:
-        size: bytes of the checkpoint.
-        took: seconds until it was safe and older ones pruned, whether training went on meanwhile or not.
-        removed: names of the checkpoints that retention removed or thinned for it.
-    """
-
-    size: int
-    took: float
-    removed: tuple[str, ...]
-
-
 class Saver:
     """Writes the checkpoints of a run, one at a time, while its context lasts; the first rank's work.
 
@@ -84,8 +69,9 @@ class Saver:
     def __init__(self, folder: Path, rule: Retention, record: Record, ranks: Ranks = ALONE):
         self.root, self.rule, self.record, self.ranks = folder / FOLDER, rule, record, ranks
         self._given_up = threading.Event()
-        self._saving: Saving | None = None
-        self._save: Future[Written] | None = None
+        self._begun: Begun | None = None
+        self._outcome: Future[Saved] | None = None
+        """Of the thread's work, on the first rank."""
 
     def __enter__(self) -> Saver:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -94,18 +80,18 @@ class Saver:
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         # The run's lock is held until nothing is written any more, however often the user interrupts.
-        while self._save is not None and not self._save.done():
+        while self._outcome is not None and not self._outcome.done():
             if interrupted:
                 self._given_up.set()
             try:
-                futures.wait([self._save])
+                futures.wait([self._outcome])
             except KeyboardInterrupt:
                 interrupted = True
         self._pool.shutdown()
         if interrupted and kind is None:
             raise KeyboardInterrupt
 
-    def begin(self, saving: Saving, contents: Callable[[], Contents]) -> None:
+    def begin(self, begun: Begun, contents: Callable[[], Contents]) -> None:
         """Begin to write what `contents` returns, which may change as soon as this returns.
 
         What was begun before must have been collected.
@@ -113,21 +99,21 @@ class Saver:
         Raises:
             Unsound: weights are not finite, so that nothing was begun.
         """
-        assert self._saving is None
-        with saving.waited_for():
-            unsound = self.ranks.lead(lambda: self._begin(saving.checkpoint, contents()))
+        assert self._begun is None
+        with begun.waited_for():
+            unsound = self.ranks.lead(lambda: self._hand_over(begun, contents()))
         if unsound:
             raise Unsound(unsound)
-        self._saving = saving
+        self._begun = begun
 
-    def _begin(self, checkpoint: str, contents: Contents) -> str:
-        """Begin on the first rank; return what forbids it, if anything does."""
-        begun, copy = time.perf_counter(), contents.copied()
+    def _hand_over(self, begun: Begun, contents: Contents) -> str:
+        """Give a copy of `contents` to the thread; return what forbids it, if anything does."""
+        start = time.perf_counter()
         try:
-            refuse_non_finite(copy)
+            copy = sound_copy(contents)
         except NonFiniteWeights as error:
             return str(error)
-        self._save = self._pool.submit(self._write, checkpoint, copy, begun)
+        self._outcome = self._pool.submit(self._write, begun, copy, start)
         return ""
 
     def collect(self, *, wait: bool) -> tuple[int, Saved] | None:
@@ -139,31 +125,43 @@ class Saver:
         Raises:
             UserError: the disk refused it; nothing that was saved before is touched.
         """
-        if (saving := self._saving) is None:
+        if (begun := self._begun) is None:
             return None
-        with saving.waited_for():
-            written = self.ranks.lead(lambda: self._collect(wait))
-        if written is None:
+        with begun.waited_for():
+            saved = self.ranks.lead(lambda: self._result(wait))
+        if saved is None:
             return None
-        self._saving = None
-        size, took, removed = written.size, written.took, written.removed
-        return saving.step, Saved(saving.epoch, saving.checkpoint, size, took, removed, saving.stalled)
+        self._begun = None
+        return begun.step, replace(saved, stalled=begun.stalled)
 
-    def _collect(self, wait: bool) -> Written | None:
-        assert self._save is not None
-        return self._save.result() if wait or self._save.done() else None
+    def _result(self, wait: bool) -> Saved | None:
+        assert self._outcome is not None
+        return self._outcome.result() if wait or self._outcome.done() else None
 
-    def _write(self, name: str, contents: Contents, begun: float) -> Written:
-        folder = write_finite(self.root, name, contents, self._proceed)
+    def _write(self, begun: Begun, copy: Contents, start: float) -> Saved:
+        """Write a checkpoint, and do with older ones as the rule says: the work of the thread."""
+        name = begun.checkpoint
+        folder = write_finite(self.root, name, copy, self._proceed)
         self._proceed()  # what is left is not worth a wait
         chosen = best_checkpoints([event.data for event in self.record.history().of_kind(Evaluated)])
         pruned = prune(self.root, self.rule, chosen)
-        size = folder_size(folder)
-        return Written(size, time.perf_counter() - begun, (*pruned.removed, *pruned.thinned))
+        removed = (*pruned.removed, *pruned.thinned)
+        return Saved(begun.epoch, name, folder_size(folder), time.perf_counter() - start, removed)
 
     def _proceed(self) -> None:
         if self._given_up.is_set():
             raise CancelledError
+
+
+def sound_copy(contents: Contents) -> Contents:
+    """Return a copy of what is to be saved, in the host's memory: what training waits for.
+
+    Raises:
+        NonFiniteWeights: it must not be saved.
+    """
+    copy = contents.copied()
+    refuse_non_finite(copy)
+    return copy
 
 
 def folder_size(folder: Path) -> int:
