@@ -6,8 +6,8 @@ the three channels), cut to its largest centred square and brought to the wanted
 interpolation. A picture that already is all that comes out pixel for pixel as it was stored. Of 16 bits, grey
 is rounded to 8; colours in PNG and TIFF lose the lower 8.
 
-What is measured is what is stored: a picture with which the rule would have anything to do but to repeat grey,
-to cut or to resize is refused.
+What is measured is what is stored: a picture with which the rule would have anything to do, but to repeat
+grey, to cut or to resize, is refused.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def preparation(side: int, changed: int, total: int) -> str:
 
 @contextmanager
 def _opened(picture: bytes | Path) -> Iterator[ImageFile.ImageFile]:
-    """Open a picture, and turn whatever is wrong with it into `UndecodableError` for as long as this lasts."""
+    """Open a picture; whatever is wrong with it raises `UndecodableError` for as long as this lasts."""
     file = BytesIO(picture) if isinstance(picture, bytes) else picture
     try:
         with _strict_pillow(), Image.open(file, formats=PILLOW_FORMATS) as stored:

@@ -6,6 +6,7 @@ than a few batches are on their way at any time, and the result does not depend 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from triptych.decoding import decode_batch, prepare_process
+from triptych.decoding import Shape, decode_batch, prepare_process
 from triptych.errors import UserError
 from triptych.work import Watch, Work, unwatched
 
@@ -66,7 +67,9 @@ def decode_all(
     Raises:
         UserError: a picture cannot be decoded, there is no memory for all, or the size is none.
     """
-    images = _room(len(places), side, asked)
+    if side < 1:
+        raise UserError(f"--data.image-size {side}", "no image is so small", "choose 1 or more pixels")
+    images = room(len(places), (3, side, side), asked, "choose a smaller --data.image-size")
     changed = done = 0
     work = Work("decoding pictures, once for these files", 0, len(places))
     watch(work)
@@ -85,7 +88,7 @@ def decode_all(
 def in_batches(
     pictures: Iterable[Picture], count: int, size: int, decode: Callable[[Sequence[bytes | Path]], Batch]
 ) -> Generator[tuple[list[Picture], Batch]]:
-    """Yield pictures a batch at a time, in order, with what comes of them, by several processes if many.
+    """Yield pictures a batch at a time, in order, with what comes of them; thousands by several processes.
 
     Args:
         pictures: taken a few at a time.
@@ -96,14 +99,14 @@ def in_batches(
     return _decoded(_batches(pictures, size), decode, _processes(count))
 
 
-def _room(count: int, side: int, asked: str) -> np.ndarray:
-    if side < 1:
-        raise UserError(f"--data.image-size {side}", "no image is so small", "choose 1 or more pixels")
+def room(count: int, shape: Shape, asked: str, remedy: str) -> np.ndarray:
+    """Return an array for images of a shape, uint8 [count, *shape]; raise `UserError` without the memory."""
     try:
-        return np.empty((count, 3, side, side), np.uint8)
+        return np.empty((count, *shape), np.uint8)
     except (MemoryError, ValueError) as error:
-        found = f"{count:,} images of {side}x{side} take {3 * count * side * side / 2**30:,.1f} GiB"
-        raise UserError(asked, found, "choose a smaller --data.image-size") from error
+        _, height, width = shape
+        found = f"{count:,} images of {width}x{height} take {count * math.prod(shape) / 2**30:,.1f} GiB"
+        raise UserError(asked, found, remedy) from error
 
 
 def _processes(count: int) -> int:

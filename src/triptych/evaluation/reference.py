@@ -28,6 +28,8 @@ def real_features(
     widths: Mapping[str, int],
     device: torch.device | str,
     watch: Watch = unwatched,
+    *,
+    batch_size: int = BATCH,
 ) -> FeatureSet:
     """Return the features of some images of a split, known by their numbers there.
 
@@ -41,11 +43,12 @@ def real_features(
         widths: numbers in each of its outputs that are wanted, by name; none: labels are enough.
         device: where to run it.
         watch: sees how far the work has come.
+        batch_size: images that the network is given at a time. In the cache they stand as ever.
     """
     if not widths:
         return FeatureSet.of({}, images.labels.cpu()[index], extractor.sha256, index)
     if len(index) < KEPT_FROM:
-        return measure(_batches(images, index, watch), extractor, device, widths)
+        return measure(_batches(images, index, watch, batch_size), extractor, device, widths)
     chosen = hashlib.sha256(index.numpy().tobytes()).hexdigest()
     kind = torch.device(device).type
     outputs = tuple(sorted(widths))
@@ -55,7 +58,8 @@ def real_features(
     missing = store.read()
     left = torch.cat([index[:0], *(index[batch * BATCH :][:BATCH] for batch in missing)])
     for batch, (pixels, _, _) in zip(missing, _batches(images, left, watch), strict=True):
-        store.write(batch, extractor(pixels.to(device)))
+        parts = [extractor(part.to(device)) for part in pixels.split(batch_size)]
+        store.write(batch, {name: torch.cat([part[name] for part in parts]) for name in widths})
     return FeatureSet.of(store.rows(), images.labels.cpu()[index], extractor.sha256, index)
 
 
@@ -85,9 +89,9 @@ def _spaced(positions: Tensor, count: int) -> Tensor:
     return positions[torch.arange(count) * len(positions) // max(count, 1)]
 
 
-def _batches(images: ImageSet, index: Tensor, watch: Watch) -> Iterator[Batch]:
+def _batches(images: ImageSet, index: Tensor, watch: Watch, size: int = BATCH) -> Iterator[Batch]:
     work = Work(f"measuring {images.name}", 0, len(index))
-    for chunk in index.split(BATCH) if len(index) else ():
+    for chunk in index.split(size) if len(index) else ():
         watch(work)
         part = images.take(chunk.to(images.labels.device))
         yield part.images, part.labels, chunk

@@ -16,7 +16,7 @@ from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.evaluation.drawing import SEPARATOR
 from triptych.evaluation.measure import figures, metrics_for, truths_of
-from triptych.evaluation.reference import matching, real_features
+from triptych.evaluation.reference import BATCH, matching, real_features
 from triptych.metrics.extractors import EXTRACTORS
 from triptych.metrics.extractors.extractor import Extractor
 from triptych.metrics.features import FeatureSet
@@ -61,6 +61,7 @@ class Yardstick:
         force: measure even fewer images than a metric takes.
         watch: sees how far the work on real images has come: that of an extractor's training, and features.
         ranks: who works together. Each has a yardstick of its own; what is real is measured by the first.
+        batch_size: images that are measured at a time, of those that are there.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Yardstick:
         force: bool = False,
         watch: Watch = unwatched,
         ranks: Ranks = ALONE,
+        batch_size: int = BATCH,
     ):
+        self.batch_size = batch_size
         self.train, self.metrics, self.device = train, metrics, device
         self.force, self.watch, self.ranks = force, watch, ranks
         self.reference, self.beside = train, held_out
@@ -192,6 +195,22 @@ class Yardstick:
         order = list(self.metrics)
         return tuple(sorted(found, key=lambda figure: order.index(figure.metric)))
 
+    def figures_of(self, images: ImageSet, labels: Tensor | None) -> tuple[Figure, ...]:
+        """Return the figures of images that are there, as `figures` does of those that are drawn.
+
+        Args:
+            images: N of them; what their labels are is not asked.
+            labels: the classes that they show, int64 [N], in the order of the reference; None: none.
+        """
+        every = torch.arange(len(images))
+        rows = {
+            f"{name}{SEPARATOR}{output}": found.rows(output)
+            for name in self.available
+            for found in [self._measured(name, images, every)]
+            for output in self.widths(name)
+        }
+        return self.figures(rows, labels, len(images))
+
     def _measured(
         self, extractor: str, images: ImageSet, index: Tensor, *, comparing: bool = False
     ) -> FeatureSet:
@@ -200,7 +219,9 @@ class Yardstick:
         key = extractor, images.digest, repr((index.tolist(), sorted(widths)))
         if key not in self._features:
             made = self.extractors[extractor]
-            self._features[key] = real_features(images, index, made, widths, self.device, self.watch)
+            self._features[key] = real_features(
+                images, index, made, widths, self.device, self.watch, batch_size=self.batch_size
+            )
         return self._features[key]
 
 
