@@ -14,7 +14,7 @@ Call = Callable[[], Sequence[Tensor]]
 """The piece of work that is measured. It returns its results, by which variants are compared."""
 
 DTYPE = "float32"
-"""The numbers that everything is measured in."""
+"""The numbers that everything is measured in, unless a comparison says otherwise."""
 
 ROUNDS, WARM_UP = 12, 1
 
@@ -50,6 +50,8 @@ class Comparison:
     """The variant that the others are told as ratios to; it is never absent."""
     variants: Mapping[str, Variant]
     rounds: int = ROUNDS
+    dtype: str = DTYPE
+    """The numbers that it is measured in."""
     timed: bool = True
     """Whether time is measured beside memory."""
     series: str = ""

@@ -35,7 +35,7 @@ def facts(options: BenchOptions) -> dict[str, str]:
         **named,
         "kernels": f"{torch.backends.cpu.get_cpu_capability()}; {_libraries()}",
         "threads": str(torch.get_num_threads()),
-        "dtype": DTYPE,
+        "dtype": f"{DTYPE}, unless a comparison says otherwise",
         "allocator": allocator,
         "time": f"median of rounds in which the variants take turns in random order, after {WARM_UP} that is "
         "dropped",

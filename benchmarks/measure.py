@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import CASES
-from benchmarks.comparison import DTYPE, WARM_UP, Absent, Call, Comparison
+from benchmarks.comparison import WARM_UP, Absent, Call, Comparison
 from benchmarks.memory import extra_peak_apart, unmeasurable
 from benchmarks.pairs import Ratio, Spread, exponent, interleaved, paired_ratio, spread
 from triptych.commands.bench import BenchOptions
@@ -47,10 +47,10 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return it as numbers, texts, lists and dictionaries."""
-        names = ("title", "tokens", "batch", "base", "series")
+        names = ("title", "tokens", "batch", "base", "series", "dtype")
         sizes = {name: getattr(self.comparison, name) for name in names}
         rounds = {"rounds": self.rounds, "warm_up": WARM_UP} if self.comparison.timed else {}
-        return {**sizes, "dtype": DTYPE, **rounds, "variants": [plain_row(row) for row in self.rows]}
+        return {**sizes, **rounds, "variants": [plain_row(row) for row in self.rows]}
 
 
 def plain_row(row: Row) -> dict[str, Any]:

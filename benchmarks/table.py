@@ -24,8 +24,8 @@ def of_result(result: Result) -> str:
     comparison, rows = result.comparison, result.rows
     there = [row for row in rows if not row.absent]
     head = (
-        f"{comparison.title}: batch {comparison.batch}, {DTYPE}, {result.rounds} rounds after {WARM_UP}; "
-        f"ratios to {comparison.base}"
+        f"{comparison.title}: batch {comparison.batch}, {comparison.dtype}, "
+        f"{result.rounds} rounds after {WARM_UP}; ratios to {comparison.base}"
     )
     titles = list(dict.fromkeys(title for row in there for title in row.facts or {}))
     lines = [["", "median ms", "quartiles", "ratio", "interval", "differs", "extra MiB", *titles]]

@@ -49,6 +49,7 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
                 f"{OURS}, factor at hand": Variant(many(with_factor), like=OURS),
                 "scipy, sqrtm": Variant(root, like=OURS),
             },
+            dtype="float64",
         ),
         Comparison(
             f"{few:,} images, {features:,} features",
@@ -59,6 +60,7 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
                 FEW: Variant(fewer(by_images)),
                 "triptych, by covariance": Variant(fewer(by_covariance), like=FEW),
             },
+            dtype="float64",
         ),
     ]
 
