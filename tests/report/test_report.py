@@ -170,6 +170,22 @@ def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path
     assert evaluation.count(f"Real held-out images: sha256 {'d' * 12}") == 1  # older records do not say
 
 
+def test_rows_that_were_measured_otherwise_are_set_side_by_side_by_force_alone(mamba, tmp_path):
+    mamba.evaluate(4000, (fid(9.0),), count=50_000)
+    mamba.evaluate(4000, (fid(7.0),), extractors={"inception-2015-12-05": "e" * 64})
+    folder = tmp_path / "forced"
+    forced = section(report([mamba.folder], folder, unlike=True).read_text(), "1.1 Overview")
+    assert "Forced: these rows were not measured alike" in forced
+    rows = tables(forced)[-1]
+    assert len(rows) == 5  # those of three tables, and none of real images
+    assert {(row["Images"], row["Networks"].split()[-1]) for row in rows} >= {
+        ("50,000", rows[0]["Networks"].split()[-1]),
+        ("10,000", "e" * 8),
+    }
+    assert not [row for row in rows if "**" in row["FID ↓"] or "≈" in row["FID ↓"]]
+    assert "Forced" not in write([mamba.folder], tmp_path)
+
+
 def test_what_differs_between_rows_becomes_a_column(mamba, tmp_path):
     evaluation = "1.2.3 Evaluation"
     assert "Seed" not in tables(section(write([mamba.folder], tmp_path), evaluation))[0][0]

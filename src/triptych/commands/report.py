@@ -25,6 +25,8 @@ class ReportOptions:
     """File to write, if it ends in .md; else the folder for EXPERIMENTS.md (or EXPERIMENTS.zh.md)."""
     language: Literal["en", "zh"] = "en"
     """English or Chinese."""
+    force: bool = False
+    """Set evaluated rows in one table that were not measured alike, too; the table says so."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -39,7 +41,7 @@ def run(tokens: Sequence[str]) -> int:
     from triptych.report.report import report
 
     with writing_to(options.out):
-        written = report(runs, options.out, options.language)
+        written = report(runs, options.out, options.language, unlike=options.force)
     if not options.quiet:
         print(written)
     return 0

@@ -8,17 +8,24 @@ from triptych.report.document import Block, Paragraph
 from triptych.report.evaluation import legend
 from triptych.report.language import Language
 from triptych.report.names import metric_name
-from triptych.report.row_tables import figures_tables
+from triptych.report.row_tables import figures_tables, unlike_rows
 from triptych.report.rows import Row, groups, headline, ranked, rows_of
 from triptych.report.run import Run
 from triptych.report.seeds import over_seeds
 from triptych.report.verdicts import against_best
 
 
-def comparison(runs: Sequence[tuple[str, Run]], words: Language) -> list[Block]:
-    """Return the best row of each model, where some were measured alike, and means over training seeds."""
+def comparison(runs: Sequence[tuple[str, Run]], words: Language, *, unlike: bool = False) -> list[Block]:
+    """Return the best row of each model, where some were measured alike, and means over training seeds.
+
+    With `unlike`, all rows come in one table as well, however they were measured, where they were not alike.
+    """
     blocks: list[Block] = []
-    for table in groups(row for name, run in runs for row in rows_of(run, name)):
+    rows = [row for name, run in runs for row in rows_of(run, name)]
+    tables = groups(rows)
+    if unlike and len(tables) > 1:
+        blocks += unlike_rows(rows, words)
+    for table in tables:
         metric = headline(table)
         best: dict[str, Row] = {}
         for _, row, _ in ranked(table, metric) if metric else []:

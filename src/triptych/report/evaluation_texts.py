@@ -26,6 +26,14 @@ EVALUATION: dict[str, tuple[str, str]] = {
     "yes": ("yes", "是"),
     "no": ("no", "否"),
     "seed": ("Seed", "种子"),
+    "unlike_rows": (
+        "Forced: these rows were not measured alike; their figures cannot be held against one another.",
+        "强制并列：下列各行的测量条件不同，数值不可相互比较。",
+    ),
+    "number_of_images": ("Images", "图片数"),
+    "reference_title": ("Reference", "参考集"),
+    "beside_title": ("Real images beside", "对照真实图片"),
+    "networks": ("Networks", "特征网络"),
     "other_measurement": (
         "Measured against other real images, with another network of the same name, or other numbers of "
         "images: not comparable with the above.",

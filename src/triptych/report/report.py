@@ -16,12 +16,13 @@ from triptych.report.sections import compose
 FILE_NAMES = {"en": "EXPERIMENTS.md", "zh": "EXPERIMENTS.zh.md"}
 
 
-def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path:
+def report(run_folders: Sequence[Path], out: Path, language: str = "en", *, unlike: bool = False) -> Path:
     """Write the report on some runs and return the path of its file.
 
     `out` is the file to write if it ends in `.md`, else the folder to write `EXPERIMENTS.md` (or
     `EXPERIMENTS.zh.md`) into. Pictures that it draws itself go into a folder `...-assets` beside it. The
-    same records give the same bytes. UserError: a folder is no run, its record is empty or broken, or there
+    same records give the same bytes. With `unlike`, rows that were not measured alike are set side by side
+    too, and said to be. UserError: a folder is no run, its record is empty or broken, or there
     is no such language. OSError: the file cannot be written.
     """
     words = Language(language)
@@ -32,7 +33,7 @@ def report(run_folders: Sequence[Path], out: Path, language: str = "en") -> Path
         raise UserError(f"report --out {path}", "a file of another kind is there", "name another file")
     folders = dict.fromkeys(Path(folder) for folder in run_folders)
     runs = [Run.read(folder, path.parent) for folder in folders]
-    text = markdown(compose(runs, words, Assets(path, runs)))
+    text = markdown(compose(runs, words, Assets(path, runs), unlike=unlike))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from triptych.record.figures import Figure, Passport
 from triptych.report import numbers
-from triptych.report.document import Block, Cell, Paragraph, Strong, Table
+from triptych.report.document import Block, Cell, Note, Paragraph, Strong, Table
 from triptych.report.language import Language
 from triptych.report.names import metric_name
 from triptych.report.rows import Row, compared, metrics_of, ranked, tied
@@ -18,8 +18,19 @@ NONE = "–"
 ARROWS = {"lower": " ↓", "higher": " ↑", "unknown": ""}
 TIE = " ≈"
 """Behind a figure that is not distinguishable from the best of its column."""
+SHORT = 8
+"""Characters of a sha256 in a column."""
 MOST_METRICS = 7
 """Columns of figures in one table; more are put into several, by family."""
+
+
+def unlike_rows(rows: Sequence[Row], words: Language) -> list[Block]:
+    """Return rows that were not measured alike in one table, which says so, and what they differ in.
+
+    No figure is set off as the best: nobody knows which is.
+    """
+    lines = figures_table(rows, metrics_of(rows), words, across_models=True, costs=False, alike=False)
+    return [Note(words("unlike_rows")), lines]
 
 
 def figures_tables(rows: Sequence[Row], words: Language, across_models: bool = False) -> list[Block]:
@@ -38,9 +49,14 @@ def figures_tables(rows: Sequence[Row], words: Language, across_models: bool = F
 
 
 def figures_table(
-    rows: Sequence[Row], metrics: Sequence[str], words: Language, across_models: bool, costs: bool = True
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    words: Language,
+    across_models: bool,
+    costs: bool = True,
+    alike: bool = True,
 ) -> Table:
-    """Return comparable rows as a table: a column per metric, real images last.
+    """Return rows as a table: a column per metric, real images last.
 
     Args:
         rows: in the order in which they are to appear.
@@ -48,16 +64,17 @@ def figures_table(
         words: the language.
         across_models: whether to name the model of each row and what it costs.
         costs: whether to say how long each row took.
+        alike: whether they were measured alike, so that one is the best and real images are the same.
     """
-    described = description(rows, words, across_models, mse=costs and not across_models)
+    described = description(rows, words, across_models, mse=costs and not across_models, alike=alike)
     spent = [_costs(row, rows, words, across_models) if costs else {} for row in rows]
-    columns = [_column(rows, metric) for metric in metrics]
+    columns = [_column(rows, metric, alike) for metric in metrics]
     titles = (*described[0], *(metric_label(metric, words) for metric in metrics), *spent[0])
     lines: list[tuple[Cell, ...]] = [
         (*told.values(), *cells, *cost.values())
         for told, cells, cost in zip(described, zip(*columns, strict=True), spent, strict=True)
     ]
-    if any(figure.real is not None for row in rows for figure in row.figures.values()):
+    if alike and any(figure.real is not None for row in rows for figure in row.figures.values()):
         filler = [words("real_images"), *[NONE] * (len(described[0]) - 1)]
         lines.append((*filler, *(_real(rows, metric) for metric in metrics), *[NONE] * len(spent[0])))
     return Table(titles, tuple(lines))
@@ -99,7 +116,11 @@ def row_settings(row: Row, words: Language) -> str:
 
 
 def description(
-    rows: Sequence[Row], words: Language, across_models: bool = False, mse: bool = False
+    rows: Sequence[Row],
+    words: Language,
+    across_models: bool = False,
+    mse: bool = False,
+    alike: bool = True,
 ) -> list[dict[str, str]]:
     """Return what tells each row from the others, by column title; what all share is left out.
 
@@ -108,6 +129,7 @@ def description(
         words: the language.
         across_models: whether to name the model.
         mse: whether to say the held-out error of the checkpoint, where any has one.
+        alike: whether they were measured alike; otherwise what they differ in is told too.
     """
     mixed = len({row.passport.weights for row in rows}) > 1
     columns: dict[str, Callable[[Row], str]] = {}
@@ -121,7 +143,8 @@ def description(
         columns[words("sampling_cfg")] = lambda row: numbers.plain(row.passport.guidance)
     if mse and any(row.run.mse(row.passport.weights) for row in rows):
         columns[words("held_out_mse")] = lambda row: _mse(row, words)
-    for title, text in _passport_columns(rows, words).items():
+    told_of = _passport_columns(rows, words)
+    for title, text in (told_of if alike else _measurement_columns(words) | told_of).items():
         told = [" / ".join(distinct(map(text, row.passports))) for row in rows]
         if len(set(told)) > 1:
             columns[title] = lambda row, text=text: " / ".join(distinct(map(text, row.passports)))
@@ -140,13 +163,23 @@ def _passport_columns(rows: Sequence[Row], words: Language) -> dict[str, Callabl
     }
 
 
+def _measurement_columns(words: Language) -> dict[str, Callable[[Passport], str]]:
+    """Return what is said of how rows were measured that were not measured alike, by column title."""
+    return {
+        words("number_of_images"): lambda p: numbers.count(p.count),
+        words("reference_title"): lambda p: f"{p.reference} ({p.reference_digest[:SHORT]})",
+        words("beside_title"): lambda p: f"{p.beside} ({p.held_out_digest[:SHORT]})".strip(),
+        words("networks"): lambda p: ", ".join(f"{n} {d[:SHORT]}" for n, d in sorted(p.extractors.items())),
+    }
+
+
 def _checkpoint(row: Row, words: Language) -> str:
     return checkpoint_name(row.run, row.event.step, row.passport.epoch, row.passport.weights, words)
 
 
-def _column(rows: Sequence[Row], metric: str) -> list[Cell]:
+def _column(rows: Sequence[Row], metric: str, alike: bool) -> list[Cell]:
     """Return the figures of a metric, the best set off, and those marked that cannot be told from it."""
-    order = ranked(rows, metric)
+    order = ranked(rows, metric) if alike else []
     best = order[0][1] if len(order) > 1 else None
     cells: list[Cell] = []
     for row in rows:

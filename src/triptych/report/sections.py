@@ -21,8 +21,11 @@ from triptych.report.training import devices, import_table, overview, training_t
 CURVES_WIDTH = 780
 
 
-def compose(runs: Sequence[Run], words: Language, assets: Assets) -> Document:
-    """Return the report on `runs`: unconditional models first, then conditional ones."""
+def compose(runs: Sequence[Run], words: Language, assets: Assets, *, unlike: bool = False) -> Document:
+    """Return the report on `runs`: unconditional models first, then conditional ones.
+
+    With `unlike`, rows that were not measured alike are set side by side, and said to be.
+    """
     data = distinct(run.data for run in runs)
     conditional = any(run.origin.conditional for run in runs)
     title = words("title_cfg" if conditional else "title", data=", ".join(data))
@@ -33,7 +36,7 @@ def compose(runs: Sequence[Run], words: Language, assets: Assets) -> Document:
         if chosen:
             chapter += 1
             shared = shared_pictures(chosen, runs, words)
-            blocks += _chapter(str(chapter), chosen, kind, shared, words, assets)
+            blocks += _chapter(str(chapter), chosen, kind, shared, words, assets, unlike)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
         tags=(*distinct(run.origin.data.name for run in runs), "diffusion", "experiments"),
@@ -43,7 +46,13 @@ def compose(runs: Sequence[Run], words: Language, assets: Assets) -> Document:
 
 
 def _chapter(
-    number: str, runs: list[Run], conditional: bool, shared: list[Block], words: Language, assets: Assets
+    number: str,
+    runs: list[Run],
+    conditional: bool,
+    shared: list[Block],
+    words: Language,
+    assets: Assets,
+    unlike: bool,
 ) -> list[Block]:
     """Return all runs of one kind: an overview with the pictures that they share, then each in turn."""
     named = list(zip(display_names(runs), runs, strict=True))
@@ -53,7 +62,7 @@ def _chapter(
     if conditional:
         blocks.append(Paragraph(words("cfg_meaning")))
     blocks += [Heading(2, f"{number}.1 " + words("overview")), overview(named, conditional, words)]
-    blocks += [*comparison(named, words), *shared]
+    blocks += [*comparison(named, words, unlike=unlike), *shared]
     for place, (name, run) in enumerate(named, start=2):
         blocks += _model(f"{number}.{place}", name, run, words, assets)
     return blocks
