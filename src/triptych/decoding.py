@@ -162,8 +162,8 @@ def read_image(picture: bytes | Path, shape: Shape | None = None) -> np.ndarray:
         return np.asarray(stored).reshape(*found[1:], found[0]).transpose(2, 0, 1)
 
 
-def in_words(shape: Shape) -> str:
-    """Return a shape as pictures have it: width, height and kind of pixels."""
+def in_words(shape: Sequence[int]) -> str:
+    """Return the shape of an image, [C, H, W], as one says it: width, height, kind of pixels."""
     channels, height, width = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
 

@@ -1,4 +1,4 @@
-"""`triptych evaluate`: measure a run's images against real ones, one row for every combination."""
+"""`triptych evaluate`: measure a run's images, or any pictures, against real ones."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ def run(tokens: Sequence[str]) -> int:
     """Measure what the tokens ask for; return the exit code."""
     options = parse(EvaluateOptions, tokens, "triptych evaluate")
     check(options)
+    if options.images is not None:
+        from triptych.commands.evaluate_images import measured_images  # loads torch
 
-    from triptych.distributed import joined  # loads torch
+        told = [measured_images(options, partial(say, options))]
+    else:
+        from triptych.distributed import joined
 
-    with joined() as ranks:
-        if not ranks.first:  # which speaks for all
-            options = replace(options, quiet=True, json=False)
-            warnings.simplefilter("ignore")
-        rows = evaluated(options, ranks)
+        with joined() as ranks:
+            if not ranks.first:  # which speaks for all
+                options = replace(options, quiet=True, json=False)
+                warnings.simplefilter("ignore")
+            told = [asdict(row) for row in evaluated(options, ranks)]
     if options.json:
-        json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
+        json.dump(told, sys.stdout, indent=1)
         print()
     return 0
 
