@@ -43,7 +43,7 @@ MIDDLE, HALF_RANGE = 128, 128
 """Pixels 0 to 255 are shifted and scaled by these, as in the published graph: not quite to [-1, 1]."""
 
 CHUNK = 32
-"""Most images per forward pass: some 300 MB, whatever the caller's batch."""
+"""Most images per forward pass: some 340 MB, whatever the caller's batch."""
 
 CHUNK_VALUES = 2**24
 """Most pixels times channels per forward pass: very large images come in smaller chunks."""
