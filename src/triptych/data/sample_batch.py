@@ -150,7 +150,7 @@ def _sizes(header: Header, path: Path) -> tuple[int, int, int, int]:
         found = f"its {IMAGES} is {header}"
     elif header.by_columns:
         found = f"its {IMAGES} is stored column by column"
-    elif not math.prod(header.shape):
+    elif min(header.shape) < 1:
         found = "there are no images in it"
     else:
         total, height, width, channels = header.shape
