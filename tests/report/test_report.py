@@ -170,6 +170,14 @@ def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path
     assert evaluation.count(f"Real held-out images: sha256 {'d' * 12}") == 1  # older records do not say
 
 
+@pytest.mark.parametrize(("metric", "flagged"), [("fd_classifier", True), ("classifier_accuracy", False)])
+def test_distances_of_single_classes_are_flagged_for_their_few_images(mamba, tmp_path, metric, flagged):
+    classes = {"per_class": (1.0,) * 10, "per_class_n": (34,) * 9 + (31,)}
+    mamba.evaluate(4000, (Figure(metric, 0.5, 0.1, 0.4, **classes),))
+    evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
+    assert ("rests on as few as 31 images" in evaluation) is flagged
+
+
 def test_rows_that_were_measured_otherwise_are_set_side_by_side_by_force_alone(mamba, tmp_path):
     mamba.evaluate(4000, (fid(9.0),), count=50_000)
     mamba.evaluate(4000, (fid(7.0),), extractors={"inception-2015-12-05": "e" * 64})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from triptych.record.figures import Figure
 from triptych.report import numbers
 from triptych.report.assets import Assets
-from triptych.report.document import Block, Items, Paragraph, Picture, Pictures, Table
+from triptych.report.document import Block, Items, Note, Paragraph, Picture, Pictures, Table
 from triptych.report.language import Language
-from triptych.report.names import metric_name
+from triptych.report.names import DISTANCES, metric_name
 from triptych.report.numbers import DIGEST
 from triptych.report.plots import drawings
 from triptych.report.row_tables import NONE, figures_tables, metric_label, row_name
@@ -122,7 +123,14 @@ def _by_class(rows: Sequence[Row], words: Language) -> list[Block]:
     labels = names if len(names) == count else tuple(str(i) for i in range(count))
     padded = [column + [NONE] * (count - len(column)) for column in columns]
     lines = tuple((label, *cells) for label, *cells in zip(labels, *padded, strict=True))
-    return [Paragraph(words("per_class", row=row_name(row, words))), Table(tuple(titles), lines)]
+    table = [Paragraph(words("per_class", row=row_name(row, words))), Table(tuple(titles), lines)]
+    return [*table, *_few_of_class(figures, words)]
+
+
+def _few_of_class(figures: Sequence[Figure], words: Language) -> list[Block]:
+    """Return how few images stand behind distances of single classes, which are biased by it."""
+    counts = [n for figure in figures if figure.metric in DISTANCES for n in figure.per_class_n or ()]
+    return [Note(words("few_of_class", count=numbers.count(min(counts))))] if counts else []
 
 
 def _nearest(rows: Sequence[Row], words: Language) -> list[Block]:

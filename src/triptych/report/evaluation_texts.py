@@ -53,6 +53,11 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "多样性，以及与最近训练图片的距离：",
     ),
     "per_class": ("By class, for {row}:", "各类结果（{row}）："),
+    "few_of_class": (
+        "A Fréchet distance of one class rests on as few as {count} images and is biased upward by it: "
+        "hold it against that of as many real images alone.",
+        "单个类别的 Fréchet 距离最少仅由 {count} 张图片得出，因此偏高，只可与同样数量的真实图片相比。",
+    ),
     "class": ("Class", "类别"),
     "of_real": ("{metric}, real", "{metric}（真实）"),
     "row_name": ("{checkpoint}, {sampler}", "{checkpoint}，{sampler}"),

@@ -67,6 +67,10 @@ METRICS = {
 """In the order in which tables show them; the first that a table has decides which of its rows is best."""
 
 
+DISTANCES = frozenset({"fid", "fd_dinov2", "fd_classifier", "frechet_classifier"})
+"""Fréchet distances, which few images bias upward."""
+
+
 def metric_name(key: str) -> MetricName:
     """Return how the metric `key` is printed."""
     return METRICS.get(key, MetricName(key, "unknown", 4))
