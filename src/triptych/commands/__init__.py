@@ -7,7 +7,7 @@ what computes is imported when it is known that there is something to compute.
 VERBS = {
     "train": "train recipes, one after another; the same command again resumes",
     "sample": "draw images from a run: labelled grid, single pictures, GIF",
-    "evaluate": "measure images of a run against real ones, over checkpoints, scales and samplers",
+    "evaluate": "measure images of runs, or pictures of any program, against real ones",
     "report": "write the experiment record of runs as Markdown",
     "verify": "check every checkpoint of runs by its bytes, and prove that training can go on",
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",

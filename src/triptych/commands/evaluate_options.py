@@ -138,7 +138,7 @@ def _check_images(options: EvaluateOptions) -> None:
         found = f"--{given[0]} is about models, and pictures are measured without one"
         raise UserError(asked, found, "leave it out")
     if options.data != DataPlace():
-        found = "--data.path is about runs"
+        found = "--data.path is about runs, and pictures are compared with a reference"
         raise UserError(asked, found, f"say --reference {options.data.path}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(asked, "pictures are measured by one process", "leave torchrun out")
