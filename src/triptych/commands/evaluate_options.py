@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,18 +85,19 @@ class EvaluateOptions:
     details: OmitArgPrefixes[SamplerOptions] = field(default_factory=SamplerOptions)
 
 
-OF_MODELS = (
-    "checkpoint",
-    "guidance",
-    "sampler",
-    "screen",
-    "confirm",
-    "ema",
-    "seed",
-    "precision",
-    "again",
-)
-"""Options that mean nothing of pictures that are there."""
+OF_PICTURES = {
+    "images",
+    "reference",
+    "count",
+    "protocol",
+    "metrics",
+    "batch_size",
+    "device",
+    "force",
+    "quiet",
+    "json",
+}
+"""Options that mean something without a run; any other is refused beside --images."""
 
 
 def check(options: EvaluateOptions) -> None:
@@ -131,14 +132,13 @@ def _check_images(options: EvaluateOptions) -> None:
     if not options.reference:
         remedy = "add --reference: digits, cifar10, a folder, an .npz"
         raise UserError(asked, "nothing to compare them with", remedy)
-    usual, details = EvaluateOptions(runs=()), [field.name for field in fields(SamplerOptions)]
-    given = [name for name in OF_MODELS if getattr(options, name) != getattr(usual, name)]
-    given += [name for name in details if getattr(options.details, name) != getattr(usual.details, name)]
-    if given:
-        found = f"--{given[0]} is about models, and pictures are measured without one"
-        raise UserError(asked, found, "leave it out")
     if options.data != DataPlace():
         found = "--data.path is about runs, and pictures are compared with a reference"
         raise UserError(asked, found, f"say --reference {options.data.path}")
+    given, usual = (vars(each) | vars(each.details) for each in (options, EvaluateOptions(runs=())))
+    for name in sorted(given.keys() - OF_PICTURES - {"details"}):
+        if given[name] != usual[name]:
+            found = f"--{name.replace('_', '-')} is about models, and pictures are measured without one"
+            raise UserError(asked, found, "leave it out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(asked, "pictures are measured by one process", "leave torchrun out")
