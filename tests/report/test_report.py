@@ -173,7 +173,7 @@ def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path
 @pytest.mark.parametrize(("metric", "flagged"), [("fd_classifier", True), ("classifier_accuracy", False)])
 def test_distances_of_single_classes_are_flagged_for_their_few_images(mamba, tmp_path, metric, flagged):
     classes = {"per_class": (1.0,) * 10, "per_class_n": (34,) * 9 + (31,)}
-    mamba.evaluate(4000, (Figure(metric, 0.5, 0.1, 0.4, **classes),))
+    mamba.evaluate(4000, (fid(1.0), Figure(metric, 0.5, 0.1, 0.4, **classes)))
     evaluation = section(write([mamba.folder], tmp_path), "1.2.3 Evaluation")
     assert ("rests on as few as 31 images" in evaluation) is flagged
 
