@@ -1,5 +1,6 @@
 """One, two and three processes train the same run, by torchrun as a user starts it."""
 
+import errno
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_distributed import processes
 from training import worker
 from training.tiny import SIZES, TINY, checkpoint, train
 
@@ -291,6 +293,32 @@ def test_what_another_rank_finds_is_told_by_the_first(tmp_path):
     assert code != 0
     assert said.count("triptych: train tiny: no memory on the second machine; take another") == 1
     assert not (tmp_path / "tiny").exists()
+
+
+FULL = """
+import errno, os, sys, threading
+from triptych.cli import main
+
+honest = os.write
+
+def full(descriptor, data):
+    if threading.current_thread().name.startswith("checkpoint"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return honest(descriptor, data)
+
+os.write = full
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program, but for a disk that takes no checkpoint."""
+
+
+def test_what_the_disk_refuses_ends_all_ranks(tmp_path):
+    """Also those that do not write: with the same exit code, and one line of the first."""
+    (first, line), (other, nothing) = processes(2, FULL, *command(tmp_path, "--quiet")[2:])
+    assert first == other == 2
+    assert line.startswith("triptych: ") and line.count("\n") == 1
+    assert os.strerror(errno.ENOSPC) in line
+    assert nothing == ""
 
 
 def test_one_device_is_not_shared_by_its_number(tmp_path):

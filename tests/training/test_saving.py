@@ -2,10 +2,11 @@
 
 import errno
 import os
+import signal
 import threading
 import time
 from concurrent import futures
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.checkpoints.prune import Retention
 from triptych.checkpoints.read import read
+from triptych.checkpoints.verify import verify
 from triptych.checkpoints.write import write_finite
 from triptych.cli import main
 from triptych.errors import UserError
@@ -110,17 +112,21 @@ def test_a_save_is_recorded_when_it_is_safe(tmp_path, gate, monkeypatch):
 
 
 def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
-    writing, most = [], []
-    honest = saving.write_finite
+    """It is not even copied before: two copies might be more than the memory holds."""
+    order = []
+    write, copy = saving.write_finite, saving.sound_copy
 
-    def write(*args):
-        writing.append(1)
-        most.append(len(writing))
-        folder = honest(*args)
-        writing.pop()
+    def writing(root, name, *args):
+        folder = write(root, name, *args)
+        order.append(("written", name))
         return folder
 
-    monkeypatch.setattr(saving, "write_finite", write)
+    def copying(contents):
+        order.append(("copied", contents.state["step"]))
+        return copy(contents)
+
+    monkeypatch.setattr(saving, "write_finite", writing)
+    monkeypatch.setattr(saving, "sound_copy", copying)
 
     def watch(training):
         if training.state.step == 12:  # the second one is due now
@@ -128,33 +134,65 @@ def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
 
     at_step(monkeypatch, watch)
     assert train(tmp_path) == 0
-    assert most == [1, 1, 1]
+    assert order == [
+        *(("copied", 6), ("written", "epoch-00002")),
+        *(("copied", 12), ("written", "epoch-00004")),
+        *(("copied", 18), ("written", LAST)),
+    ]
     events = [e.data for e in Record.of_run(tmp_path / "tiny").events() if e.kind == "saved"]
     assert events[0].stalled > 0.1
     assert all(0 < event.stalled <= event.took + 1 for event in events)
 
 
-def test_a_disk_that_refuses_is_told_with_the_next_figures(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("sound", [0, 1], ids=["the first save", "the second save"])
+def test_a_disk_that_refuses_is_told_with_the_next_figures(tmp_path, monkeypatch, capsys, sound):
     """In one line, with exit code 2; with space again the same command goes on, and nothing is different."""
-    last = []
-    at_step(monkeypatch, lambda training: last.append(training.state.step))
+    steps, refusing = [], threading.Event()
     honest = os.write
 
+    def watch(training):
+        steps.append(training.state.step)
+        if len(steps) == 6 * sound + 1:
+            if sound:
+                training.saver._outcome.result(PATIENCE)
+            refusing.set()
+
     def full(descriptor, data):
-        if threading.current_thread() is not threading.main_thread():
+        if refusing.is_set() and threading.current_thread() is not threading.main_thread():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return honest(descriptor, data)
 
     with monkeypatch.context() as patched:
+        at_step(patched, watch)
         patched.setattr(os, "write", full)
         assert train(tmp_path) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.endswith("give the same command to go on from there")
     assert os.strerror(errno.ENOSPC) in line
-    assert last[-1] <= 12  # as soon as it was known, or with the next save
+    assert steps[-1] <= 6 * (sound + 2)  # as soon as it was known, or with the next save
+    whole = all_checkpoints(tmp_path / "tiny" / FOLDER)
+    assert [folder.name for folder in whole] == ["epoch-00002"][:sound]
+    for folder in whole:
+        verify(folder)
     assert train(tmp_path) == 0
     assert train(tmp_path, name="alone") == 0
     assert_same(checkpoint(tmp_path, LAST), checkpoint(tmp_path, LAST, "alone"))
+
+
+def test_a_fault_of_the_thread_is_one_of_training(whole, tmp_path, monkeypatch):
+    """It is not lost with the thread, and what is published by then is gone on from."""
+
+    def broken(*args):
+        raise KeyError("of a test")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "prune", broken)
+        with pytest.raises(KeyError, match="of a test"):
+            train(tmp_path)
+    assert [folder.name for folder in all_checkpoints(tmp_path / "tiny" / FOLDER)] == ["epoch-00002"]
+    assert saved(tmp_path) == []
+    assert train(tmp_path) == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
 
 
 def test_a_rollback_waits_for_the_save_and_goes_back_to_it(tmp_path, gate, monkeypatch):
@@ -202,6 +240,34 @@ def test_an_interruption_gives_up_the_save_and_any_other_end_waits_for_it(tmp_pa
     assert saved(tmp_path) == []  # the next start makes good for that
     assert train(tmp_path) == 0
     assert [step for step, _ in saved(tmp_path)] == [6, 12, 18]
+
+
+def test_an_interruption_while_training_waits_for_a_save_gives_it_up(tmp_path, gate, monkeypatch):
+    """Ctrl-C, which asks training to stop and save, and again while it waits for what it saved."""
+    honest = Future.result
+
+    def result(self, timeout=None):
+        signal.raise_signal(signal.SIGINT)
+        return honest(self, timeout)
+
+    savers = []
+    with monkeypatch.context() as patched:
+
+        def interrupt(training):
+            if training.state.step == 8:
+                savers.append(training.saver)
+                signal.raise_signal(signal.SIGINT)
+                patched.setattr(Future, "result", result)
+
+        at_step(patched, interrupt)
+        assert train(tmp_path) == 130
+    (saver,) = savers
+    assert isinstance(saver._outcome.exception(), CancelledError)
+    gate.open.set()
+    root = tmp_path / "tiny" / FOLDER
+    assert all_checkpoints(root) == []
+    assert not (root / ".writing").exists()
+    assert train(tmp_path) == 0
 
 
 def test_the_console_tells_each_checkpoint_with_its_own_error(tmp_path, gate, monkeypatch, capsys):
