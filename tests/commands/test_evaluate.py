@@ -1,4 +1,4 @@
-"""A sweep through the command line: what is asked for, what is said beforehand, and what rows say together."""
+"""A sweep through the command line: what is asked for, what is said before it, and what rows say together."""
 
 import json
 import re
