@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +28,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
         self.knows_ranges = True
+        self.tells_length = True
         self.cuts: list[int] = []  # after how many bytes each of the next connections ends
         self.status = 0  # of every answer; 0: what fits
         self.location = ""
@@ -61,6 +63,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         end = start + server.cuts.pop(0) if server.cuts else None
         self.wfile.write(server.content[start:end])
+
+    def do_HEAD(self) -> None:
+        self.send_response(self.server.status or 200)
+        if self.server.tells_length:
+            self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -107,6 +115,32 @@ def test_a_file_is_fetched_once(algorithm, server, tmp_path: Path):
 def test_nothing_is_printed_where_nobody_watches(server, capsys):
     fetch(published(server), "")
     assert capsys.readouterr() == ("", "")
+
+
+def test_files_of_one_name_lie_in_folders_of_their_own(server, tmp_path: Path):
+    file = replace(published(server), folder="some-model")
+    assert fetch(file, "") == tmp_path / "cache" / "downloads" / "some-model" / "file.bin"
+    assert whole(file) and not published(server).path.exists()
+
+
+def test_a_length_that_nobody_wrote_down_is_asked_for(server):
+    server.cuts = [100_000]
+    file = replace(published(server, algorithm="sha256"), size=0)
+    fetch(file, "")
+    assert whole(file) and server.asked == ["bytes=0-", "bytes=100000-"]
+    file.path.write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match=r"it is not the published file \(sha256 [0-9a-f]{64}\); delete it"):
+        fetch(file, "")
+
+
+def test_another_content_of_a_length_that_nobody_wrote_down_is_refused(server):
+    file = replace(published(server), size=0)
+    server.content = bytes(1000)
+    refused(file, "what was fetched is not the published file (md5")
+    server.tells_length = False
+    refused(file, "the server does not say how long the file is; try again, put file.bin at")
+    server.status = 404
+    refused(file, "HTTP 404")
 
 
 def test_a_part_is_resumed(server):

@@ -12,7 +12,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib import request
@@ -45,15 +45,17 @@ class PublishedFile:
 
     Attributes:
         url: where it is published, by http or https; its last part is the file's name.
-        size: bytes.
+        size: bytes; 0: nobody wrote down how many, so that the server is asked, and the checksum tells.
         algorithm: of the checksum: md5, sha256.
         checksum: hexadecimal.
+        folder: that it is kept in, for files whose names others have too.
     """
 
     url: str
     size: int
     algorithm: str
     checksum: str
+    folder: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,7 @@ class PublishedFile:
     @property
     def path(self) -> Path:
         """Where it is kept; whoever has no network puts it there by hand."""
-        return cache_folder() / "downloads" / self.name
+        return cache_folder() / "downloads" / self.folder / self.name
 
 
 def file_digest(path: Path, algorithm: str) -> str:
@@ -88,7 +90,7 @@ def fetch(file: PublishedFile, otherwise: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.with_name(f"{file.name}.lock"), file.name):
             if not path.exists():
-                _download(file, part)
+                _download(file if file.size else replace(file, size=_announced(file)), part)
                 _check(file, part, "what was fetched is")
                 os.replace(part, path)
                 return path
@@ -98,7 +100,7 @@ def fetch(file: PublishedFile, otherwise: str) -> Path:
         remedy = f"try again, put {file.name} at {path} by hand, or {otherwise}"
         raise UserError(f"download {file.url}", reason, remedy) from error
     except OSError as error:
-        needed = f"{file.size / 1e6:,.0f} MB"
+        needed = f"{file.size / 1e6:,.0f} MB" if file.size else "it"
         remedy = (
             f"make room for {needed} and leave to write, set TRIPTYCH_CACHE to another folder, or {otherwise}"
         )
@@ -139,6 +141,20 @@ def _download(file: PublishedFile, part: Path) -> None:
         if _size(part) <= before:  # the next attempt would bring no more
             break
     raise ConnectionError(f"the connection broke off at {_size(part):,} of {file.size:,} bytes")
+
+
+def _announced(file: PublishedFile) -> int:
+    """Return how many bytes the server says that a file has."""
+    asked = request.Request(file.url, headers={"User-Agent": "triptych"}, method="HEAD")
+    try:
+        with _opener().open(asked, timeout=TIMEOUT) as response:
+            length = response.headers.get("Content-Length", "")
+    except HTTPError as error:
+        error.close()
+        raise
+    if not length.isdecimal():
+        raise HTTPException("the server does not say how long the file is")
+    return int(length)
 
 
 def _receive(file: PublishedFile, part: Path, start: int) -> None:
@@ -201,9 +217,10 @@ def _opener() -> request.OpenerDirector:
 
 def _check(file: PublishedFile, path: Path, subject: str) -> None:
     """Raise, and delete an unfinished download, where `path` is not the published file."""
-    if _size(path) == file.size and file_digest(path, file.algorithm) == file.checksum:
+    if file.size in (0, _size(path)) and file_digest(path, file.algorithm) == file.checksum:
         return
-    found = f"{subject} not the published file ({file.size:,} bytes, {file.algorithm} {file.checksum})"
+    known = f"{file.size:,} bytes, " * (file.size > 0) + f"{file.algorithm} {file.checksum}"
+    found = f"{subject} not the published file ({known})"
     if path == file.path:  # put there by hand, or damaged since: not ours to delete
         raise UserError(str(path), found, "delete it, and it is fetched anew")
     path.unlink()
