@@ -66,7 +66,16 @@ def test_help_of_a_recipe_lists_its_fields(capsys):
     ("overrides", "told"),
     [
         (["--training.epoch", "5"], "perhaps you meant --training.epochs"),
-        (["--training.epochs", "five"], "invalid literal"),
+        (["--training.epochs", "five"], "digits-unet --training.epochs five: not a whole number; see `tri"),
+        (["--training.epochs"], "triptych train digits-unet --training.epochs: no value follows; see"),
+        (["--training.learning-rate", "x"], "--training.learning-rate x: not a number; see"),
+        (["--training.max-steps", "x"], "--training.max-steps x: neither a whole number nor None; see"),
+        (["--training.preview-classes", "1", "x"], "--training.preview-classes 1 x: not what it takes; see"),
+        (
+            ["--training.compile", "maybe"],
+            "--training.compile maybe: no such choice; choose from True, False",
+        ),
+        (["--max-minutes", "x"], "triptych train --max-minutes x: neither a number nor None; see"),
         (["--training.epochs", "-1"], "choose 1 or more"),
         (["--training.label-drop", "1.5"], "out of range"),
         (["--backbone.kind", "cnn"], "choose from unet"),
@@ -104,7 +113,7 @@ def test_bad_fields_are_one_line_and_leave_nothing(overrides, told, tmp_path, ca
         ("training: [", "line 1"),
         ("- a\n- b", "holds no fields"),
         ("training:\n  epochz: 3", "epochs"),
-        ("backbone:\n  width: wide", "invalid literal"),
+        ("backbone:\n  width: wide", "--backbone.width wide: not a whole number"),
         ("!!python/object/apply:os.system ['touch {out}']", "constructor"),
     ],
 )

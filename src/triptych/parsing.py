@@ -18,6 +18,25 @@ FRAME = re.compile(r"[─-╿]{2,}|[-+=]{4,}")
 """Lines and corners of the box that the parser draws around its messages, also where it lacks Unicode."""
 
 
+PARSING = r"error parsing (?P<flag>--\S+): "
+MISFITS = {
+    r"missing value for argument '(?P<flag>--\S+)'": "no value follows",
+    r"invalid choice (?P<value>'.*') for argument '(?P<flag>--\S+)'. Expected one of (?P<choices>.*)": (
+        "no such choice"
+    ),
+    PARSING + r"invalid literal for int\(\) .*: (?P<value>'.*')": "not a whole number",
+    PARSING + r"could not convert string to float: (?P<value>'.*')": "not a number",
+    PARSING + r"no type matching {None}\|INT .* instantiated from (?P<value>\[.*?\])\.": (
+        "neither a whole number nor None"
+    ),
+    PARSING + r"no type matching {None}\|FLOAT .* instantiated from (?P<value>\[.*?\])\.": (
+        "neither a number nor None"
+    ),
+    PARSING + r"Could not find valid parse for arguments: (?P<value>\[.*\])": "not what it takes",
+}
+"""What the parser says of a value that does not fit, and how a user is told."""
+
+
 def parse(
     kind: type[T],
     tokens: Sequence[str],
@@ -77,8 +96,19 @@ def _as_user_error(box: str, command: str, remedy: str) -> UserError:
             parts[-1].append(text)
     message, *hints = [part for part in parts if part] or [["it cannot be understood"]]
     found = " ".join(message).rstrip(".")
+    for pattern, told in MISFITS.items():
+        if match := re.match(pattern, found, re.IGNORECASE):
+            groups = {"value": "", "choices": ""} | match.groupdict()
+            asked = " ".join([command, groups["flag"], *_items(groups["value"])])
+            choices = ", ".join(_items(groups["choices"]))
+            return UserError(asked, told, f"choose from {choices}" if choices else remedy)
     meant = [text for part in hints for text in part if text.startswith("--") and "--help" not in text]
     unknown = "unrecognized" in found.lower()
     if meant and unknown:
         remedy = f"perhaps you meant {meant[0]}"
     return UserError(command, found[:1].lower() + found[1:], remedy)
+
+
+def _items(written: str) -> list[str]:
+    """Return the texts of a sequence, or the one text, that is `written` as Python writes it."""
+    return re.findall(r"'(.*?)'", written)

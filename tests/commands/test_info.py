@@ -215,7 +215,10 @@ def test_the_resolved_configuration(runs, capsys):
         (("digits-unet", "--backbone.width", "30"), "not a multiple"),
         (("digits-unet", "--backbone.wdth", "30"), "perhaps you meant --backbone.width"),
         (("digits-unet", "--backbone.wdth", "30"), "triptych info digits-unet: unrecognized"),
-        (("digits-unet", "--backbone.width", "x"), "triptych info digits-unet: error parsing"),
+        (
+            ("digits-unet", "--backbone.width", "x"),
+            "triptych info digits-unet --backbone.width x: not a whole number; see",
+        ),
         (("digits-unet", "--backbone.width", "x"), "see `triptych train digits-unet --help`"),
         (
             ("digits-dit", "--backbone.groups", "4"),

@@ -16,7 +16,7 @@ from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig
 from triptych.precision import select_precision
-from triptych.training.previews import preview_request
+from triptych.training.previews import check_preview
 from triptych.work import Watch, unwatched
 
 T = TypeVar("T")
@@ -58,9 +58,7 @@ class Ready:
         check_memory(experiment, dataset, device, experiment.training.averages, saves=saves)
         denoiser = experiment.build_for(dataset)
         denoiser.precision = precision
-        preview_request(experiment.training, experiment.seed, experiment.conditional).check(
-            denoiser.backbone.classes
-        )
+        check_preview(experiment.training, denoiser.backbone.classes)
         dataset = replace(dataset, train=dataset.train.to(device))
         return cls(experiment, device, dataset, denoiser.to(device))
 
@@ -83,11 +81,15 @@ def for_ranks(experiment: ExperimentConfig, ranks: Ranks) -> ExperimentConfig:
     """Return the experiment with its batch as a whole, which every rank gets a part of.
 
     Raises:
-        UserError: there are more ranks than images in a batch.
+        UserError: there are more ranks than images in a batch, or more images than a batch can have.
     """
     training = experiment.training
     if (each := training.batch_size_per_rank) is not None:
-        training = replace(training, batch_size=each * ranks.size, batch_size_per_rank=None)
+        try:
+            training = replace(training, batch_size=each * ranks.size, batch_size_per_rank=None)
+        except UserError as error:
+            asked = f"--training.batch-size-per-rank {each} on {ranks.size} processes, {error.asked}"
+            raise UserError(asked, error.found, error.remedy) from error
     if ranks.many and ":" in experiment.device:
         raise UserError(
             f"--device {experiment.device} on {ranks.size} processes",
@@ -96,7 +98,7 @@ def for_ranks(experiment: ExperimentConfig, ranks: Ranks) -> ExperimentConfig:
         )
     if training.batch_size < ranks.size:
         raise UserError(
-            f"training.batch-size {training.batch_size} on {ranks.size} processes",
+            f"--training.batch-size {training.batch_size} on {ranks.size} processes",
             "some would have no image",
             "start fewer of them, or choose a larger batch",
         )

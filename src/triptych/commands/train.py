@@ -43,7 +43,8 @@ class TrainOptions:
     max_minutes: float | None = None
     """Stop, after saving, when this much time has passed since the command was given."""
     price_per_hour: float | None = None
-    """What an hour of the machine costs: the cost to the end is told once the first steps were measured."""
+    """What an hour of the machine costs, in any currency: the cost to the end is told in the same, once the
+    first steps were measured."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False
@@ -65,12 +66,12 @@ def run(tokens: Sequence[str]) -> int:
     deadline = None
     if options.max_minutes is not None:
         if not 0 < options.max_minutes < math.inf:
-            raise UserError("--max-minutes", f"{options.max_minutes} is out of range", "choose more than 0")
+            raise UserError(f"--max-minutes {options.max_minutes:g}", "out of range", "choose more than 0")
         deadline = time.monotonic() + 60 * options.max_minutes
     if options.price_per_hour is not None and not 0 <= options.price_per_hour < math.inf:
-        raise UserError("--price-per-hour", f"{options.price_per_hour} is out of range", "choose 0 or more")
-    for recipe in options.recipes:
-        parse_recipe(recipe, find_recipe(recipe)[1])  # a mistyped name is told before torch is loaded
+        raise UserError(f"--price-per-hour {options.price_per_hour:g}", "out of range", "choose 0 or more")
+    for recipe in options.recipes:  # a mistyped name is told before torch is loaded
+        refuse_two_batches(parse_recipe(recipe, find_recipe(recipe)[1]), overrides)
 
     from triptych.distributed import joined  # loads torch
     from triptych.experiment import load_experiment
@@ -87,6 +88,24 @@ def run(tokens: Sequence[str]) -> int:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
     return stopped_code() if outcomes[-1]["stopped"] else 0
+
+
+def refuse_two_batches(recipe: dict, overrides: Sequence[str]) -> None:
+    """Raise `UserError` where a batch is given both as a whole and for each process.
+
+    What is typed goes before what the `recipe` says, so that its batch as a whole may be typed over.
+    """
+    whole, each = "batch_size", "batch_size_per_rank"
+    part = recipe.get("training")
+    said = part.items() if isinstance(part, dict) else ()
+    written = {str(name).replace("-", "_") for name, value in said if value is not None}
+    typed = {token.partition("=")[0].replace("-", "_").removeprefix("__training.") for token in overrides}
+    if {whole, each} <= typed or (each in written and each not in typed and whole in typed | written):
+        raise UserError(
+            "--training.batch-size and --training.batch-size-per-rank",
+            "both say how many images a step takes",
+            "give one of them",
+        )
 
 
 def train_all(

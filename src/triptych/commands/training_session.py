@@ -55,6 +55,7 @@ def train_run(
         UserError: the folder or its checkpoints do not allow it, or training went astray.
     """
     folder = runs / experiment.name
+    each = experiment.training.batch_size_per_rank
     experiment = for_ranks(experiment, ranks)
     ranks.lead(lambda: refuse_imported(folder))
     watch = WorkConsole(console.say, quiet=console.quiet)
@@ -66,7 +67,7 @@ def train_run(
     # Only from here on: while images are fetched and decoded, Ctrl-C ends the program at once.
     with ExitStack() as held, stop.own:
         ranks.lead(lambda: held.enter_context(lock(folder)))
-        training = open_training(folder, ready, console, ranks)
+        training = open_training(folder, ready, console, ranks, each)
         stopped = None
         if training is None:
             limit = "max-steps" if clock.total_steps < clock.end_of(experiment.training.epochs) else "epochs"
@@ -91,8 +92,13 @@ def refuse_imported(folder: Path) -> None:
         raise UserError(f"train {folder}", found, "start another run with --name")
 
 
-def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple]:
+def changes_since(folder: Path, experiment: ExperimentConfig, each: int | None = None) -> dict[str, tuple]:
     """Return the fields in which the run in `folder`, if there is one, differs from `experiment`.
+
+    Args:
+        folder: of the run.
+        experiment: what is to be trained now.
+        each: the batch for each process, where it was given so.
 
     Raises:
         UserError: a field differs that a run cannot change on the way.
@@ -104,8 +110,11 @@ def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple
     refused = [name for name in changed if not may_change(name)]
     if refused:
         old, new = changed[refused[0]]
+        asked = f"--{refused[0].replace('_', '-')} {new}"
+        if each is not None and refused[0] == "training.batch_size":
+            asked = f"--training.batch-size-per-rank {each}, which is {asked}"
         raise UserError(
-            f"train {folder} with --{refused[0].replace('_', '-')} {new}",
+            f"train {folder} with {asked}",
             f"it was trained with {old}",
             "train it as it was, or start another run with --name",
         )
@@ -113,14 +122,25 @@ def changes_since(folder: Path, experiment: ExperimentConfig) -> dict[str, tuple
 
 
 def open_training(
-    folder: Path, ready: Ready, console: TrainingConsole, ranks: Ranks = ALONE
+    folder: Path,
+    ready: Ready,
+    console: TrainingConsole,
+    ranks: Ranks = ALONE,
+    each: int | None = None,
 ) -> Training | None:
     """Return the run ready to train, from its newest checkpoint or from the start; None: it is finished.
 
     The first rank holds the run's lock, and alone reads and writes its folder.
+
+    Args:
+        folder: of the run.
+        ready: its experiment.
+        console: hears of its events.
+        ranks: the processes that train it.
+        each: the batch for each of them, where it was given so.
     """
     experiment = ready.experiment
-    changed = ranks.lead(lambda: changes_since(folder, experiment))
+    changed = ranks.lead(lambda: changes_since(folder, experiment, each))
     precision = ready.denoiser.precision
     state = TrainState.fresh(ready.denoiser.backbone, experiment.training, precision)
     record = Record(folder / FILE_NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,11 +45,13 @@ class TrainingConfig:
     ema_warmup: float = 0.05
     """The half-life is at most this share of the images seen so far, so that the start is forgotten."""
     ema_long: float = 4.0
-    """A second average, which forgets this many times as slowly; 0: none."""
+    """A second average, which forgets this many times as slowly, more than once; 0: none."""
     spike: float = 20.0
-    """A step whose gradient has this many times the usual norm is left out; 0: only what is not finite is."""
+    """A step whose gradient has this many times the usual norm, at least 1, is left out; 0: only what is not
+    finite is."""
     patience: int = 10
-    """Steps in a row that may be left out before training goes back to a checkpoint."""
+    """Steps in a row that may be left out before training goes back to a checkpoint. They are counted on the
+    device, which is asked whenever figures are recorded and before each save: more may have gone by."""
     compile: bool = False
     """Whether torch.compile is to make the network faster, at the cost of some minutes at the start."""
     held_out_count: int = 1024
@@ -77,13 +80,16 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        for name, (low, high) in RANGES.items():
+        for name, numbers in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                wanted = f"choose {low:g} or more" if value < low else f"choose {high:g} or less"
-                flag = f"--training.{name.replace('_', '-')}"
-                raise UserError(flag, f"{value} is out of range", wanted)
-        named_sampler(self.preview_sampler)
+            if value is not None and (wanted := numbers.wanted(value)):
+                found = "not a number" if math.isnan(value) else "out of range"
+                raise UserError(f"{_flag(name)} {value:.15g}", found, f"choose {wanted}")
+        try:
+            named_sampler(self.preview_sampler)
+        except UserError as error:
+            asked = f"{_flag('preview_sampler')} {self.preview_sampler}, {error.asked}"
+            raise UserError(asked, error.found, error.remedy) from error
 
     @property
     def averages(self) -> int:
@@ -117,34 +123,71 @@ RESUMABLE = frozenset(
 )
 """The fields that may change when a run is resumed; the schedule is recomputed for the new length."""
 
-TINY, NEARLY_ONE, HUGE = 1e-12, 1 - 1e-9, 1e9
 
-RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, HUGE),
-    "max_steps": (1, 2**32 - 1),  # the random generator counts steps in 32 bits
-    "batch_size": (1, 2**20),
-    "batch_size_per_rank": (1, 2**20),
-    "microbatch": (1, 2**20),
-    "learning_rate": (TINY, 1e3),
-    "warmup_epochs": (0, HUGE),
-    "beta1": (0, NEARLY_ONE),
-    "beta2": (0, NEARLY_ONE),
-    "weight_decay": (0, 1e3),
-    "clip_norm": (0, HUGE),
-    "label_drop": (0, NEARLY_ONE),
-    "ema_half_life": (0, 1e15),
-    "ema_warmup": (0, 1),
-    "ema_long": (0, 1e3),
-    "spike": (0, HUGE),
-    "patience": (1, HUGE),
-    "held_out_count": (1, 2**20),
-    "checkpoint_every": (1, HUGE),
-    "keep_full": (1, HUGE),
-    "keep_every": (1, HUGE),
-    "keep_best": (0, HUGE),
-    "preview_from": (0, HUGE),
-    "preview_every": (0, HUGE),
-    "preview_count": (1, 1024),
-    "preview_guidance": (0, HUGE),
+def _flag(name: str) -> str:
+    """Return how a field is called on the command line."""
+    return f"--training.{name.replace('_', '-')}"
+
+
+HUGE = 1e9
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number can take.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        above: whether it must be more than `low`.
+        below: whether it must be less than `high`.
+        off: whether it may be 0 besides, which switches something off.
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+    off: bool = False
+
+    def wanted(self, value: float) -> str:
+        """Return what to choose instead of `value`; empty where that is one of the range."""
+        if self.off and value == 0:
+            return ""
+        if value > self.high or (self.below and value == self.high):
+            return f"less than {self.high:,.15g}" if self.below else f"{self.high:,.15g} or less"
+        if value > self.low or (value == self.low and not self.above):
+            return ""
+        more = f"more than {self.low:,.15g}" if self.above else f"{self.low:,.15g} or more"
+        return f"0, or {more}" if self.off else more
+
+
+RANGES: dict[str, Range] = {
+    "epochs": Range(1, HUGE),
+    "max_steps": Range(1, 2**32 - 1),  # the random generator counts steps in 32 bits
+    "batch_size": Range(1, 2**20),
+    "batch_size_per_rank": Range(1, 2**20),
+    "microbatch": Range(1, 2**20),
+    "learning_rate": Range(0, 1e3, above=True),
+    "warmup_epochs": Range(0, HUGE),
+    "beta1": Range(0, 1, below=True),
+    "beta2": Range(0, 1, below=True),
+    "weight_decay": Range(0, 1e3),
+    "clip_norm": Range(0, HUGE),
+    "label_drop": Range(0, 1, below=True),
+    "ema_half_life": Range(0, 1e15),
+    "ema_warmup": Range(0, 1),
+    "ema_long": Range(1, 1e3, above=True, off=True),
+    "spike": Range(1, HUGE, off=True),
+    "patience": Range(1, HUGE),
+    "held_out_count": Range(1, 2**20),
+    "checkpoint_every": Range(1, HUGE),
+    "keep_full": Range(1, HUGE),
+    "keep_every": Range(1, HUGE),
+    "keep_best": Range(0, HUGE),
+    "preview_from": Range(0, HUGE),
+    "preview_every": Range(0, HUGE),
+    "preview_count": Range(1, 1024),
+    "preview_guidance": Range(0, HUGE),
 }
-"""Smallest and largest value of every number; what is not a number lies outside."""
+"""The range of every number."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from triptych.denoiser import Denoiser
 from triptych.distributed import ALONE, Ranks
+from triptych.errors import UserError
 from triptych.generation import Request, generate
 from triptych.record.lettering import class_labels
 from triptych.record.pictures import grid, save_png
@@ -30,6 +31,17 @@ def preview_request(config: TrainingConfig, seed: int, conditional: bool) -> Req
         batch_size=min(config.preview_count, config.microbatch or config.preview_count),
         classes=config.preview_classes or None,
     )
+
+
+def check_preview(config: TrainingConfig, classes: int) -> None:
+    """Raise `UserError` where a model of `classes` classes (0: none) does not have those of the previews."""
+    chosen = config.preview_classes
+    if all(0 <= label < classes for label in chosen):
+        return
+    asked = f"--training.preview-classes {' '.join(map(str, chosen))}"
+    if not classes:
+        raise UserError(asked, "the model is unconditional", "leave them out")
+    raise UserError(asked, f"the model has {classes} classes", f"choose from 0 to {classes - 1}")
 
 
 def draw_preview(
