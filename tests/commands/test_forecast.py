@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from triptych.commands.forecast import MEASURED, SKIPPED, Forecast, peak_memory, spoken
+from triptych.commands.forecast import MEASURED, SKIPPED, Forecast, amount, peak_memory, spoken
 
 
 def training(total, step=0):
@@ -35,12 +35,25 @@ def test_it_is_told_once_and_leaves_the_slow_start_out(step):
     ((when, line),) = told(training(step + SKIPPED + MEASURED + left, step), price=3).items()
     assert when == SKIPPED + MEASURED
     assert line.startswith("0.5 s a step: 1 h 0 min to the end")
-    assert line.endswith("at 3 an hour 3.00")
+    assert line.endswith("; cost 3.00 at 3 an hour")
     assert "peak memory" in line
 
 
 def test_what_ends_at_once_is_not_worth_a_word():
     assert told(training(100)) == {}
+
+
+def test_what_it_costs_is_told_to_whoever_gives_a_price():
+    (line,) = told(training(SKIPPED + MEASURED + 100), price=7.2).values()
+    assert line.startswith("0.5 s a step: 50 s to the end")
+    assert line.endswith("; cost 0.10 at 7.2 an hour")
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"), [(0.0, "0.00"), (0.004, "less than 0.01"), (0.01, "0.01"), (5.199, "5.20")]
+)
+def test_costs_are_counted_in_hundredths(cost, text):
+    assert amount(cost) == text
 
 
 def test_the_memory_of_this_process_is_plausible():

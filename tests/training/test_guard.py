@@ -193,6 +193,34 @@ def test_a_fault_that_comes_back_ends_training_with_its_reason(tmp_path, monkeyp
     assert checkpoint(tmp_path, "epoch-00002").state["salt"] == 0
 
 
+@pytest.mark.parametrize(
+    ("spoil", "reason", "remedy"),
+    [
+        (
+            lambda self, losses: losses * NAN,
+            "a loss or gradient that was not finite",
+            "; lower --training.le",
+        ),
+        (
+            lambda self, losses: losses * 1e6,
+            "a gradient of more than 20 times the usual norm",
+            "; raise --training.spike if such gradients are to be taken, or lower --training.learning-rate",
+        ),
+    ],
+    ids=["not finite", "spikes"],
+)
+def test_the_reason_tells_spikes_from_what_is_not_finite(
+    spoil, reason, remedy, tmp_path, monkeypatch, capsys
+):
+    """They have another remedy: a spike may be what the data are like."""
+    inject(monkeypatch, set(range(40, 60)), spoil, salted=True)
+    steps = ("--training.batch-size", "150", "--training.max-steps", "60", "--training.patience", "5")
+    assert train(tmp_path, *steps, "--training.checkpoint-every", "1") == 2
+    told = capsys.readouterr().err
+    assert f" steps in a row had {reason}, again after" in told
+    assert f"nothing of it was saved{remedy}" in told
+
+
 def test_a_fault_before_the_first_checkpoint_ends_training(tmp_path, monkeypatch, capsys):
     inject(monkeypatch, set(range(20)))
     assert train(tmp_path, "--training.patience", "3") == 2

@@ -18,7 +18,7 @@ MEASURED = 20
 """Steps that are."""
 
 WORTH_TELLING = 60.0
-"""Seconds to the end from which on anything is told."""
+"""Seconds to the end from which on anything is told unasked."""
 
 
 class Forecast:
@@ -26,7 +26,8 @@ class Forecast:
 
     Args:
         training: what is watched.
-        price: of an hour of the machine, in any currency; None: nothing is said of cost.
+        price: of an hour of the machine, in any currency, which cost is told in, however little it is; None:
+            nothing is said of it.
     """
 
     def __init__(self, training: Training, price: float | None = None):
@@ -53,14 +54,14 @@ class Forecast:
         synchronize(self.training.device)
         each = (self.training.stopwatch.training - self._since) / MEASURED
         seconds = each * (self.training.clock.total_steps - step)
-        if seconds < WORTH_TELLING:
+        if seconds < WORTH_TELLING and self.price is None:
             return None
         told = [
             f"{spoken(each)} a step: {spoken(seconds)} to the end, previews and checkpoints aside",
             f"peak memory {size(peak_memory(self.training.device))}",
         ]
         if self.price is not None:
-            told.append(f"at {self.price:g} an hour {seconds / 3600 * self.price:.2f}")
+            told.append(f"cost {amount(seconds / 3600 * self.price)} at {self.price:g} an hour")
         return "; ".join(told)
 
 
@@ -70,6 +71,11 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def amount(cost: float) -> str:
+    """Return a sum of money as one counts it, in hundredths of whatever it is in."""
+    return f"{cost:.2f}" if cost >= 0.01 or cost == 0 else "less than 0.01"
 
 
 def spoken(seconds: float) -> str:

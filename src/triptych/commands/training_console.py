@@ -20,7 +20,7 @@ class TrainingConsole:
     Args:
         name: of the run.
         quiet: whether nothing is printed.
-        price: of an hour of the machine, for the cost to the end; None: it is not told.
+        price: of an hour of the machine, in any currency, for the cost to the end; None: it is not told.
     """
 
     def __init__(self, name: str, *, quiet: bool, price: float | None = None):

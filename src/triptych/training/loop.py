@@ -289,8 +289,11 @@ class Training:
         """Return what to tell of training that cannot go on."""
         rate = self.clock.learning_rate(step - 1)
         again = f", again after it went back to {checkpoint}" if checkpoint else ""
+        remedy = "lower --training.learning-rate under another --name"
+        if unsound.spikes:
+            remedy = f"raise --training.spike if such gradients are to be taken, or {remedy}"
         return UserError(
             f"train {self.folder} at step {step:,}, learning rate {rate:.2g}",
             f"{unsound}{again}",
-            "nothing of it was saved; lower --training.learning-rate under another --name",
+            f"nothing of it was saved; {remedy}",
         )

@@ -22,7 +22,16 @@ from triptych.training.state import AVERAGES, Running, TrainState
 
 
 class Unsound(ArithmeticError):  # noqa: N818
-    """Training went astray, for the reason that it is raised with: what it holds now must not be saved."""
+    """Training went astray: what it holds now must not be saved.
+
+    Args:
+        reason: in words.
+        spikes: whether gradients far above the usual norm are part of it, which may have been sound.
+    """
+
+    def __init__(self, reason: str, *, spikes: bool = False):
+        super().__init__(reason)
+        self.spikes = spikes
 
 
 class Stepper:
@@ -133,9 +142,11 @@ class Stepper:
         running.not_finite += masked.not_finite
         running.spikes += masked.spikes
         running.overflows += masked.overflows
-        if masked.longest >= self.config.patience:
-            what = "a loss or gradient that was not finite, or far above the usual"
-            raise Unsound(f"{masked.longest} steps in a row had {what}")
+        kinds = {"a loss or gradient that was not finite": masked.not_finite}
+        kinds |= {f"a gradient of more than {self.config.spike:g} times the usual norm": masked.spikes}
+        what = ", or ".join(kind for kind, count in kinds.items() if count)
+        if what and masked.longest >= self.config.patience:
+            raise Unsound(f"{masked.longest} steps in a row had {what}", spikes=masked.spikes > 0)
         if masked.longest_overflow >= MOST_OVERFLOWS:
             raise Unsound(f"{masked.longest_overflow} steps in a row were not finite in fp16")
         return running
