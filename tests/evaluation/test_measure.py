@@ -60,6 +60,7 @@ def test_one_figure_for_each_metric_with_the_real_one_beside_it(dataset: Dataset
         assert figure.spread > 0
         assert jackknife_spread(figure.groups) == figure.spread
         assert (figure.n, figure.real_n) == (200, 200)
+        assert figure.real_spread == METRICS[figure.metric](real, reference).spread > 0
         # Of density and the like there is none: balls of one class alone would be others.
         if figure.per_class is not None:
             assert len(figure.per_class) == len(figure.real_per_class) == len(figure.per_class_n) == 10
@@ -107,7 +108,7 @@ def test_too_few_real_images_leave_the_real_figure_out(dataset: Dataset, referen
     )
     distance = compared(generated, reference, real)[0]
     assert distance.real is None
-    assert distance.real_n is None
+    assert (distance.real_n, distance.real_spread) == (None, None)
 
 
 def test_metrics_of_other_extractors_are_not_measured():

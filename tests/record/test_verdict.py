@@ -125,6 +125,51 @@ def test_a_figure_as_good_as_real_scatters_as_much_as_any_other():
     assert compare(a, b, "real", paired=True).error == pytest.approx(a.spread)
 
 
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize(("y", "apart"), [(-1.0, True), (0.5, False), (0.0, False)])
+def test_the_error_of_the_real_figure_counts_between_its_two_sides_alone(pairs, y, apart):
+    """On opposite sides the difference of losses is a + b - 2 real, on one side a - b."""
+    x = np.random.default_rng(6).standard_normal((2, GROUPS))
+    x -= x.mean(axis=1, keepdims=True)
+    a, b = figure_of_mean(x[0] + 1.0, real=0.0), figure_of_mean(x[1] + y + 1e-9, real=0.0)
+    plain = compare(a, b, "real", paired=pairs)
+    known = compare(*(replace(side, real_spread=0.3) for side in (a, b)), "real", paired=pairs)
+    assert known.difference == plain.difference
+    assert known.error == pytest.approx(math.hypot(plain.error, 0.6 if apart else 0.0))
+    shares = (plain.error**2, plain.degrees), (0.6**2 if apart else 0.0, GROUPS - 1)
+    satterthwaite = sum(v for v, _ in shares) ** 2 / sum(v**2 / d for v, d in shares)
+    assert known.degrees == pytest.approx(satterthwaite)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_the_error_of_the_real_figure_is_nothing_to_what_is_not_held_against_it(better):
+    a, b = (figure_of_mean(np.arange(10.0) + shift, real=6.0) for shift in (0, 3))
+    known = [replace(side, real_spread=9.0) for side in (a, b)]
+    assert compare(*known, better, paired=True) == compare(a, b, better, paired=True)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_figures_equally_far_from_real_on_either_side_pass_for_unlike_in_one_of_twenty(pairs):
+    """Images of the real set scatter twice as much as generated ones, and both figures share them."""
+    draws, repeats = np.random.default_rng(7), 4000
+    wrong = careless = 0
+    for _ in range(repeats):
+        real = figure_of_mean(2 * draws.standard_normal(GROUPS))
+        a, b = (
+            replace(
+                figure_of_mean(draws.standard_normal(GROUPS) + side, real=real.estimate),
+                real_spread=real.spread,
+            )
+            for side in (9, -9)
+        )
+        wrong += compare(a, b, "real", paired=pairs).verdict != "not distinguishable"
+        older = [replace(side, real_spread=None) for side in (a, b)]
+        careless += compare(*older, "real", paired=pairs).verdict != "not distinguishable"
+    # Satterthwaite's degrees are approximate.
+    assert wrong / repeats == pytest.approx(0.05, abs=0.01 + 4 * math.sqrt(0.05 * 0.95 / repeats))
+    assert careless / repeats > 0.3
+
+
 @pytest.mark.parametrize("better", ["lower", "higher", "real"])
 def test_equal_figures_are_not_distinguishable(better):
     same = figure_of_mean(np.arange(10.0), real=3.0)

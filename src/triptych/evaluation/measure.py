@@ -89,6 +89,7 @@ def figures(
                 groups=value.groups,
                 n=value.n,
                 real_n=truth.n if truth else None,
+                real_spread=truth.spread if truth else None,
             )
         )
     return tuple(out)

@@ -59,14 +59,14 @@ class Passport:
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric's value, with its spread, and the same metric on real held-out images beside it."""
+    """One metric's value, with its spread, and the same metric on other real images beside it."""
 
     metric: str
     estimate: float
     spread: float | None
     """Standard error (group jackknife), None where it is undefined."""
     real: float | None
-    """The same metric of equally many real held-out images against the same reference."""
+    """The same metric of real images against the same reference: as many, where there are so many."""
     per_class: tuple[float, ...] | None = None
     real_per_class: tuple[float, ...] | None = None
     split_std: float | None = None
@@ -78,5 +78,7 @@ class Figure:
     """Number of images behind the estimate; 0 in records of older versions."""
     real_n: int | None = None
     """Number of real images behind `real`."""
+    real_spread: float | None = None
+    """Standard error of `real`, None where it is undefined and in records of older versions."""
     per_class_n: tuple[int, ...] | None = None
     """Number of images behind each of `per_class`; None in records of older versions."""

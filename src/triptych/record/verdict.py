@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from triptych.jackknife import paired_spread
@@ -17,7 +17,7 @@ Verdict = Literal["better", "worse", "not distinguishable"]
 """Of the first of two, against the second."""
 
 GROUPS = 10
-"""Jackknife groups behind the spread of a figure that does not tell: one of an older record."""
+"""Jackknife groups behind a spread that comes without them: in an older record, and of a real figure."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def compare(a: Figure, b: Figure, better: Better, *, paired: bool) -> Comparison
     """Return the verdict on two figures of one metric; None where either has no loss.
 
     The error is that of the jackknife on the differences, group by group, where both figures are of the same
-    noise: what the noise does to both alike cancels. Else it is that of two independent figures.
+    noise: what the noise does to both alike cancels. Else it is that of two independent figures. Where the
+    two lie on opposite sides of the real figure, its own error comes on top; on one side it cancels.
 
     Args:
         a: the figure that the verdict is on.
@@ -74,10 +75,12 @@ def compare(a: Figure, b: Figure, better: Better, *, paired: bool) -> Comparison
         return None
     groups_a, groups_b = _losses_left_out(a, better), _losses_left_out(b, better)
     if paired and len(groups_a) == len(groups_b) > 1 and _all_finite(groups_a, groups_b):
-        return Comparison(x - y, paired_spread(groups_a, groups_b), len(groups_a) - 1, True)
-    if a.spread is None or b.spread is None:
-        return Comparison(x - y, None, math.inf, False)
-    return _independent(x - y, a.spread, _degrees(a), b.spread, _degrees(b))
+        found = Comparison(x - y, paired_spread(groups_a, groups_b), len(groups_a) - 1, True)
+    elif a.spread is None or b.spread is None:
+        found = Comparison(x - y, None, math.inf, False)
+    else:
+        found = _independent(x - y, a.spread, _degrees(a), b.spread, _degrees(b))
+    return _across_real(found, a, b) if better == "real" and _beyond(a) != _beyond(b) else found
 
 
 def paired(a: Passport, b: Passport) -> bool:
@@ -114,9 +117,26 @@ def _losses_left_out(figure: Figure, better: Better) -> list[float]:
     The distance from a real figure keeps the side on which the whole estimate lies: folded anew for every
     group, a figure that is as good as real would scatter less than it does.
     """
-    beyond = better == "real" and figure.real is not None and figure.estimate >= figure.real
-    sign = 1.0 if better == "lower" or beyond else -1.0
+    sign = 1.0 if better == "lower" or (better == "real" and _beyond(figure)) else -1.0
     return [sign * value for value in figure.groups]
+
+
+def _beyond(figure: Figure) -> bool:
+    """Whether a figure lies above the real one, or on it."""
+    return figure.real is not None and figure.estimate >= figure.real
+
+
+def _across_real(found: Comparison, a: Figure, b: Figure) -> Comparison:
+    """Add the error of the real figure to a comparison of figures on either side of it.
+
+    The difference of their distances is then a + b - 2 real, up to its sign. Each figure counts the error of
+    the real one beside it; where the two are unlike, they are of much the same images, and add up in full.
+    """
+    error = (a.real_spread or 0.0) + (b.real_spread or 0.0)
+    if found.error is None or error == 0:
+        return found
+    degrees = welch_degrees(found.error**2, found.degrees, error**2, GROUPS - 1)
+    return replace(found, error=math.hypot(found.error, error), degrees=degrees)
 
 
 def _independent(
