@@ -1,18 +1,21 @@
 """The disk that checkpoints will take is what they take, and is asked for beforehand."""
 
 import shutil
+import signal
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import torch
+from training.test_resume import stop_at
 from training.tiny import TINY, train
 
-from triptych.checkpoints.find import FOLDER
+from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.cli import main
 from triptych.experiment import load_experiment
 from triptych.record.record import Record
 from triptych.runs import Run
+from triptych.training import saving
 from triptych.training.clock import Clock
 from triptych.training.disk import DiskNeed, check_disk, disk_need, size
 
@@ -37,6 +40,51 @@ def test_checkpoints_take_what_was_said(tmp_path, extra, kept):
     tensors = [path for folder in checkpoints for path in folder.glob("*.safetensors")]
     # Each file has a header of names and shapes before its tensors.
     assert need.total <= sum(path.stat().st_size for path in tensors) <= need.total + 20_000 * len(tensors)
+
+
+def tensor_bytes(folder):
+    """Return the bytes of all tensors in the checkpoints of a folder, without the headers of their files."""
+    files = [path.read_bytes() for path in folder.glob("epoch-*/*.safetensors")]
+    return sum(len(content) - 8 - int.from_bytes(content[:8], "little") for content in files)
+
+
+@pytest.mark.parametrize(("keep_full", "kept"), [("1", 4), ("2", 4), ("9", 4)])
+@pytest.mark.parametrize("step", [7, 15])
+def test_what_a_stop_inside_an_epoch_saved_comes_on_top(tmp_path, monkeypatch, step, keep_full, kept):
+    """Until enough newer ones are safe: the disk is never fuller than was said when the run went on."""
+    options = ("--training.keep-full", keep_full)
+    with monkeypatch.context() as patched:
+        stop_at(patched, step, lambda training: signal.raise_signal(signal.SIGTERM))
+        assert train(tmp_path, *options) == 75
+    folder = tmp_path / "tiny" / FOLDER
+    experiment, dataset = Run(tmp_path / "tiny").experiment, Run(tmp_path / "tiny").dataset
+    network, clock = experiment.build_for(dataset).backbone, Clock(experiment.training, len(dataset.train))
+    need = disk_need(clock, network, [path.name for path in all_checkpoints(folder)])
+    assert need.full_count + need.averaged_count == kept
+    honest, taken = saving.prune, []
+
+    def prune(*args):
+        before, pruned, after = tensor_bytes(folder), honest(*args), tensor_bytes(folder)
+        taken.append((before, after))
+        return pruned
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saving, "prune", prune)
+        assert train(tmp_path, *options) == 0
+    steps = 4 * len(list(network.parameters())) * kept  # AdamW counts those of each parameter
+    assert max(before for before, _ in taken) <= need.peak + steps
+    assert max(after for _, after in taken) <= need.total + steps
+    if keep_full == "9":  # all are there at the end, and take what was said
+        assert need.total <= taken[-1][1]
+        assert disk_need(clock, network).total == need.total - need.full
+
+
+def test_a_checkpoint_that_was_due_is_counted_once():
+    config = load_experiment("digits-unet", [*TINY, "--training.max-steps", "17"])
+    clock, network = Clock(config.training, 1442), config.build(1, 8, 10).backbone
+    due = ["epoch-00002", "epoch-00004", "epoch-00005-step-00000017"]
+    assert disk_need(clock, network, due) == disk_need(clock, network)
+    assert disk_need(clock, network, [*due, "epoch-00003"]).full_count == 4
 
 
 def test_the_full_size_recipe_says_the_disk_of_its_sixty_checkpoints():

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from triptych.backbones.costs import costs
-from triptych.checkpoints.find import FOLDER
+from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.checkpoints.lock import lock
 from triptych.commands.ready import Ready, for_ranks, trial
 from triptych.commands.recorded_checkpoints import recorded
@@ -63,7 +63,7 @@ def train_run(
         ready = trial(lambda: Ready.of(experiment, watch, saves=ranks.first))
     ready = ranks.together(ready)
     clock = Clock(experiment.training, len(ready.dataset.train))
-    disk = ranks.lead(lambda: check_disk(disk_need(clock, ready.denoiser.backbone), folder))
+    disk = ranks.lead(lambda: told_of_disk(folder, clock, ready))
     # Only from here on: while images are fetched and decoded, Ctrl-C ends the program at once.
     with ExitStack() as held, stop.own:
         ranks.lead(lambda: held.enter_context(lock(folder)))
@@ -82,6 +82,12 @@ def train_run(
                 stopped = training.run(stop)
             console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
+
+
+def told_of_disk(folder: Path, clock: Clock, ready: Ready) -> str:
+    """Return what to tell of the disk that a run's checkpoints will take; UserError: there is too little."""
+    present = [path.name for path in all_checkpoints(folder / FOLDER)]
+    return check_disk(disk_need(clock, ready.denoiser.backbone, present), folder)
 
 
 def refuse_imported(folder: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from triptych.checkpoints.find import FOLDER
+from triptych.checkpoints.names import parse
 from triptych.errors import UserError
 from triptych.training.clock import Clock
 
@@ -46,17 +48,21 @@ class DiskNeed:
         return f"checkpoints will take up to {size(self.total)} of disk: {newest}{older}"
 
 
-def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
-    """Return what the checkpoints of a run that trains `network` will take.
+def disk_need(clock: Clock, network: nn.Module, present: Collection[str] = ()) -> DiskNeed:
+    """Return what the checkpoints of a run that trains `network` will take at most, if it is not stopped.
 
-    Stops in between add nothing: what they save is removed when newer checkpoints are safe.
+    Args:
+        clock: when they are due.
+        network: what they are of.
+        present: names of those that are there already. What a stop in between saved comes on top: inside an
+            epoch it is removed as soon as enough newer ones are safe, at the end of one it may be kept.
     """
     config = clock.config
     every, last = config.checkpoint_every, clock.whole_epochs(clock.total_steps)
     ends_between = (
         not clock.ends_epoch(clock.total_steps) or last % every > 0
     )  # the last step is always saved
-    count = last // every + ends_between
+    count = last // every + ends_between + sum(not _is_due(name, clock) for name in present)
     newest = min(count, config.keep_full)
     older = kept = count - newest
     if config.keep_every is not None:
@@ -64,6 +70,14 @@ def disk_need(clock: Clock, network: nn.Module) -> DiskNeed:
         kept = min(kept + config.keep_best, older)  # those with the lowest held-out error, if others
     averaged = config.averages * weights_size(network)
     return DiskNeed(full_size(network, config.averages), newest, averaged, kept)
+
+
+def _is_due(name: str, clock: Clock) -> bool:
+    """Tell whether a checkpoint is one of those that a run saves without being stopped."""
+    position = parse(name)
+    assert position is not None  # nothing else is a checkpoint's name
+    step = clock.end_of(position.epoch) if position.step is None else position.step
+    return clock.checkpoint_due(step)
 
 
 def weights_size(network: nn.Module) -> int:
