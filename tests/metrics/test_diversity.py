@@ -130,7 +130,8 @@ def test_over_all_pairs_labels_make_no_difference():
     rows[:, 0] += 100.0 * labels
     value = measured(rows, labels, OVERALL)
     assert not OVERALL.labelled
-    assert value == measured(rows, None, OVERALL)
+    bare = measured(rows, None, OVERALL)
+    assert value.estimate == bare.estimate  # what differs is which images a spread leaves out together
     assert value.per_class is None
     assert value.estimate > 100 * measured(rows, labels, WITHIN).estimate
     assert OVERALL.least(lambda name: 3, classes=10) == 2

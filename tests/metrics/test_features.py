@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from triptych.errors import UserError
+from triptych.jackknife import jackknife_spread
 from triptych.metrics import METRICS, moments
-from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet
 from triptych.metrics.moments import Sums
 
 NAMES = "features", "log_probs", "lpips"
@@ -81,7 +84,7 @@ def test_moments_of_a_class_and_without_a_group():
     one_class = whole().class_moments("features", 2)
     assert one_class.count == int((index % 4 == 2).sum())
     torch.testing.assert_close(one_class.covariance, torch.cov(rows[index % 4 == 2].mT))
-    kept = rows[jackknife_group(index) != 3]
+    kept = rows[whole().group != 3]
     torch.testing.assert_close(whole().moments("features", 3).mean, kept.mean(0))
 
 
@@ -92,18 +95,41 @@ def test_half_precision_features_are_summed_in_float64():
     assert torch.equal(out.moments("features").mean, rows.double().mean(0))
 
 
-def test_groups_are_equal_and_cut_across_classes_generated_in_turn():
-    index = torch.arange(1000)
-    group = jackknife_group(index)
-    assert group.bincount().tolist() == [100] * GROUPS
-    for classes in (2, 5, 10, 100):
-        for label in range(classes):
-            mine = group[index % classes == label].bincount(minlength=GROUPS)
-            assert mine.max() == mine.min() == 1000 // classes // GROUPS
+@pytest.mark.parametrize("classes", [*range(1, 21), 37, 99, 100, 102, 120])
+def test_groups_are_equal_and_cut_across_classes_generated_in_turn(classes: int):
+    labels = torch.arange(2_000) % classes
+    group = labelled(labels).group
+    assert group.bincount().tolist() == [200] * GROUPS
+    for label in range(classes):
+        mine = group[labels == label].bincount(minlength=GROUPS)
+        assert mine.max() - mine.min() <= 1
 
 
-def test_groups_of_blocks_of_ten_are_equal():
-    assert jackknife_group(torch.arange(360)).bincount().tolist() == [36] * GROUPS
+@pytest.mark.parametrize("classes", [3, 9, 10])
+@pytest.mark.parametrize("known", [True, False])
+def test_the_spread_of_what_classes_differ_in_is_its_error(classes: int, known: bool):
+    """Of the mean of a number that is of the class but for noise; and of classes that nobody knows."""
+    labels = torch.arange(1_000) % classes
+    spreads = []
+    for draw in range(100):
+        value = 1.0 * labels + torch.randn(1_000, generator=torch.Generator().manual_seed(draw))
+        group = labelled(labels if known else None, count=1_000).group
+        spreads.append(jackknife_spread([float(value[group != g].mean()) for g in range(GROUPS)]))
+    # Other images of known classes have other noise alone, those of unknown classes may have other classes.
+    variance = 1.0 if known else 1.0 + float(labels.double().var())
+    expected = math.sqrt(variance / 1_000)
+    assert sum(spreads) / len(spreads) == pytest.approx(expected, rel=0.1 if known else 0.5)
+
+
+def labelled(labels: Tensor | None, count: int = 0) -> FeatureSet:
+    """A set of images of which nothing is known but their classes."""
+    return FeatureSet.of({"features": torch.zeros(len(labels) if labels is not None else count, 1)}, labels)
+
+
+def test_groups_of_any_number_are_equal():
+    for labels in (None, torch.arange(366) % 7):
+        sizes = labelled(labels, 366).group.bincount()
+        assert sizes.max() - sizes.min() == 1
 
 
 def test_an_image_is_not_counted_twice():
@@ -136,6 +162,9 @@ def test_sums_go_chunk_by_chunk(monkeypatch):
     at_once = Sums.of(rows)
     monkeypatch.setattr(moments, "CHUNK_BYTES", 8 * 6 * 10)
     chunked = Sums.of(rows)
+    some = torch.arange(0, COUNT, 3)
+    torch.testing.assert_close(Sums.of(rows, some).second, Sums.of(rows[some]).second, rtol=1e-13, atol=0)
+    assert Sums.of(rows, some).count == len(some)
     torch.testing.assert_close(chunked.second, at_once.second, rtol=1e-13, atol=0)
     torch.testing.assert_close(chunked.first, at_once.first, rtol=1e-13, atol=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from triptych.metrics.features import FeatureSet, jackknife_group
+from triptych.metrics.features import FeatureSet
 from triptych.metrics.metric import Metric, Value, by_class, with_spread
 
 
@@ -25,7 +25,7 @@ class LabelAccuracy(Metric):
         """Return the share, its jackknife spread, and the share within each class."""
         labels = generated.labels
         right = (generated.rows(self.feature).argmax(1) == labels).double()
-        group = jackknife_group(generated.index)
+        group = generated.group
         groups = generated.groups
         left_out = [float(right[group != g].mean()) for g in groups] if len(groups) > 1 else []
         classes = by_class(generated, reference, 1, lambda label: float(right[labels == label].mean()))

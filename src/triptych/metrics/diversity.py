@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.errors import UserError
-from triptych.metrics.features import UNLABELLED, FeatureSet, jackknife_group
+from triptych.metrics.features import UNLABELLED, FeatureSet
 from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.random import Stream, integers
 
@@ -120,7 +120,7 @@ class PairDiversity(Metric):
     @staticmethod
     def _left_out(images: FeatureSet, distance: Tensor, pairs: Pairs) -> list[float]:
         """Return the mean distance without the images of each group; none if that leaves no pair."""
-        group = jackknife_group(images.index)
+        group = images.group
         first, second = group[pairs.first], group[pairs.second]
         means = [float(distance[(first != g) & (second != g)].mean()) for g in images.groups]
         return [] if any(mean != mean for mean in means) else means

@@ -13,23 +13,10 @@ from torch import Tensor
 
 from triptych.errors import UserError
 from triptych.metrics.moments import Moments, Sums
+from triptych.metrics.shuffles import Shuffle, shuffled
 
 GROUPS = 10
 UNLABELLED = -1
-
-
-def jackknife_group(index: Tensor) -> Tensor:
-    """Return the group, 0..GROUPS-1, of every image index: int64, the shape of `index`.
-
-    The sum of the index's decimal digits, modulo ten. The last digit alone would be the class itself
-    wherever ten classes are generated in turn, and to leave out a group would leave out a class. With
-    the digit sum every ten consecutive indices still fall into ten groups, and every hundred spread
-    each last digit over all of them.
-    """
-    group, rest = torch.zeros_like(index), index
-    while bool((rest > 0).any()):
-        group, rest = group + rest % GROUPS, rest // GROUPS
-    return group % GROUPS
 
 
 class FeatureSet:
@@ -51,6 +38,7 @@ class FeatureSet:
         self._index = torch.zeros(0, dtype=torch.int64)
         self._sorted = True
         self._sums: dict[str, Sums] = {}
+        self._group: Tensor | None = None
 
     @classmethod
     def of(
@@ -99,12 +87,13 @@ class FeatureSet:
         self._sorted = self._sorted and bool((torch.cat([self._index[-1:], index]).diff() > 0).all())
         self._labels = torch.cat([self._labels, labels])
         self._index = torch.cat([self._index, index])
-        self._sums = {}
+        self._sums, self._group = {}, None
 
     def unlabelled(self) -> FeatureSet:
         """Return the same images with their labels forgotten, to stand beside an unconditional model's."""
         bare = copy.copy(self)
         bare._labels = torch.full_like(self._labels, UNLABELLED)
+        bare._group = None
         return bare
 
     @property
@@ -130,9 +119,25 @@ class FeatureSet:
         return self._labels.unique().tolist() if self.labelled else []
 
     @property
+    def group(self) -> Tensor:
+        """Jackknife group of each image, 0..GROUPS-1: int64 [N], in the order of `index`.
+
+        Groups are of one size and, where images have classes, of equally many of each: to leave out a group
+        that is one class, as index modulo ten would be where ten classes are generated in turn, would tell
+        how classes differ and not how figures scatter. Without classes they are drawn, since images may
+        come in turns that nobody knows of. Sets of equal labels have equal groups, and can be paired.
+        """
+        if self._group is None:
+            labels = self.labels
+            order = labels.argsort(stable=True) if self.labelled else shuffled(Shuffle.GROUPS, 0, len(self))
+            self._group = torch.empty_like(labels)
+            self._group[order] = torch.arange(len(self)) % GROUPS
+        return self._group
+
+    @property
     def groups(self) -> list[int]:
         """Jackknife groups that hold at least one image, in ascending order."""
-        return jackknife_group(self._index).unique().tolist()
+        return self.group.unique().tolist()
 
     def dimensions(self, name: str) -> int:
         """Return D, the number of features under `name`; at least one image must have been added."""
@@ -153,11 +158,15 @@ class FeatureSet:
         total = self._sums[name]
         if without_group is None:
             return total.moments()
-        return (total - Sums.of(self.rows(name)[jackknife_group(self.index) == without_group])).moments()
+        return (total - self._sums_where(name, self.group == without_group)).moments()
 
     def class_moments(self, name: str, label: int) -> Moments:
         """Return mean and covariance of the features `name` of the images of one class."""
-        return Sums.of(self.rows(name)[self.labels == label]).moments()
+        return self._sums_where(name, self.labels == label).moments()
+
+    def _sums_where(self, name: str, chosen: Tensor) -> Sums:
+        """Return the sums over the images where bool [N] is true."""
+        return Sums.of(self.rows(name), chosen.nonzero().squeeze(1))
 
     def _sort(self) -> None:
         """Put everything into the order of the index, once, where it did not come so."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics.features import FeatureSet, jackknife_group
+from triptych.metrics.features import FeatureSet
 from triptych.metrics.metric import Metric, Value, Width, by_class, with_spread
 from triptych.metrics.moments import Moments
 
@@ -140,7 +140,7 @@ class FrechetDistance(Metric):
     def _distances(self, generated: FeatureSet, target: Moments) -> Callable[[int | None], float]:
         """Return the distance as a function of the group that is left out."""
         if len(generated) <= generated.dimensions(self.feature):
-            few, group = FewRows(generated.rows(self.feature), target), jackknife_group(generated.index)
+            few, group = FewRows(generated.rows(self.feature), target), generated.group
             return lambda without: few.distance(group != (-1 if without is None else without))
         target_factor = factor(target.covariance)
         return lambda without: frechet_distance(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych.metrics.features import FeatureSet, jackknife_group
+from triptych.metrics.features import FeatureSet
 from triptych.metrics.frechet import factor, frechet_distance
 from triptych.metrics.metric import Metric, Value, Width, with_spread
 from triptych.metrics.moments import Moments, Sums
@@ -78,11 +78,11 @@ class FrechetInfinity(Metric):
         target_factor: Tensor,
     ) -> Tensor:
         """Return the distance of the images at some positions, and without each group: float64 [1 + G]."""
-        rows, group = generated.rows(self.feature), jackknife_group(generated.index[at])
-        total = Sums.of(rows[at])
+        rows, group = generated.rows(self.feature), generated.group[at]
+        total = Sums.of(rows, at)
 
         def distance(sums: Sums) -> float:
             return frechet_distance(sums.moments(), target, target_factor) if sums.count else math.nan
 
-        without = (total - Sums.of(rows[at[group == g]]) for g in groups)
+        without = (total - Sums.of(rows, at[group == g]) for g in groups)
         return torch.tensor([distance(total), *map(distance, without)], dtype=torch.float64)

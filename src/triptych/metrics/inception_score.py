@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.jackknife import jackknife_spread
-from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet
 from triptych.metrics.metric import Metric, Value, Width
 from triptych.metrics.shuffles import Shuffle, shuffled
 
@@ -46,7 +46,7 @@ class InceptionScore(Metric):
 
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the mean over splits, its jackknife spread, and the deviation of the splits."""
-        group = jackknife_group(generated.index)
+        group = generated.group
         splits = min(self.splits, len(group))
         # Split s holds the places from s N / S to (s + 1) N / S of the shuffled order.
         place = shuffled(Shuffle.SPLITS, self.seed, len(group)).argsort()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.jackknife import jackknife_spread
-from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet
 from triptych.metrics.metric import Metric, Value
 from triptych.metrics.shuffles import Shuffle, shuffled
 
@@ -48,7 +48,7 @@ class KernelDistance(Metric):
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the mean over subsets, its jackknife spread, and the deviation of the subsets."""
         rows, others = generated.rows(self.feature), reference.rows(self.feature)
-        group = jackknife_group(generated.index)
+        group = generated.group
         size = min(self.subset_size, len(rows), len(others))
         subsets = 1 if size == len(rows) == len(others) else self.subsets  # there is only one
         groups = generated.groups

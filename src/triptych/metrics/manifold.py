@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics.distances import blocks, middle, neighbour_distances, points, squared_distances
-from triptych.metrics.features import GROUPS, FeatureSet, jackknife_group
+from triptych.metrics.features import GROUPS, FeatureSet
 from triptych.metrics.metric import Metric, Value, Width, with_spread
 
 NONE = -1
@@ -126,7 +126,7 @@ def overlap_of(generated: FeatureSet, reference: FeatureSet, feature: str, k: in
         others = reference.rows(feature)
         kept[key] = overlaps(
             generated.rows(feature),
-            jackknife_group(generated.index),
+            generated.group,
             others,
             _nearest_of(reference, feature, max(counts)),
             counts,
@@ -163,7 +163,7 @@ class ManifoldMetric(Metric):
     def value(self, generated: FeatureSet, reference: FeatureSet) -> Value:
         """Return the figure and its jackknife spread."""
         overlap = overlap_of(generated, reference, self.feature, self.neighbours)
-        group, groups = jackknife_group(generated.index), generated.groups
+        group, groups = generated.group, generated.groups
         left_out = [self.count(overlap, group, g) for g in groups] if len(groups) > 1 else []
         return with_spread(self.count(overlap, group, NONE), left_out, len(generated), None)
 

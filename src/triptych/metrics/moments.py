@@ -34,16 +34,22 @@ class Sums:
     second: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor) -> Sums:
-        """Return the sums of features, float [N, D], a chunk at a time."""
+    def of(cls, rows: Tensor, at: Tensor | None = None) -> Sums:
+        """Return the sums of features, a chunk at a time: no part of the set is copied as a whole.
+
+        Args:
+            rows: float [N, D].
+            at: positions of the images that count, int64 [M]; None: all.
+        """
         width = rows.shape[1]
         first = torch.zeros(width, dtype=torch.float64)
         second = torch.zeros(width, width, dtype=torch.float64)
-        for chunk in rows.split(max(1, CHUNK_BYTES // (8 * width))):
+        size = max(1, CHUNK_BYTES // (8 * width))
+        for chunk in rows.split(size) if at is None else (rows[some] for some in at.split(size)):
             f = chunk.double()
             first += f.sum(0)
             second.addmm_(f.mT, f)
-        return cls(len(rows), first, second)
+        return cls(len(rows) if at is None else len(at), first, second)
 
     def __sub__(self, part: Sums) -> Sums:
         """Return the sums without those of a part of the images."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.metrics.distances import BLOCK, middle, points, squared_distances
-from triptych.metrics.features import FeatureSet, jackknife_group
+from triptych.metrics.features import FeatureSet
 from triptych.metrics.metric import Metric, Value, by_class, with_spread
 
 SPARE = 4
@@ -87,7 +87,7 @@ class NearestReference(Metric):
         """
         found = nearest(generated.rows(self.feature), reference.rows(self.feature))
         distance = found.distance[:, 0].double()
-        group, labels, groups = jackknife_group(generated.index), generated.labels, generated.groups
+        group, labels, groups = generated.group, generated.labels, generated.groups
         left_out = [float(distance[group != g].mean()) for g in groups] if len(groups) > 1 else []
         classes = by_class(generated, reference, 1, lambda label: float(distance[labels == label].mean()))
         return with_spread(float(distance.mean()), left_out, len(distance), classes)

@@ -16,6 +16,7 @@ class Shuffle(IntEnum):
     SUBSETS = 2
     REFERENCE_SUBSETS = 3
     PARTS = 4
+    GROUPS = 5
 
 
 def shuffled(purpose: Shuffle, seed: int, size: int, number: int = 0) -> Tensor:
