@@ -9,7 +9,15 @@ from torchmetrics.image.fid import FrechetInceptionDistance, _compute_fid
 
 from triptych.errors import UserError
 from triptych.metrics.features import FeatureSet
-from triptych.metrics.frechet import FewRows, FrechetDistance, factor, frechet_distance, half
+from triptych.metrics.frechet import (
+    COLUMNS,
+    FewRows,
+    FrechetDistance,
+    factor,
+    frechet_distance,
+    half,
+    lower_triangle,
+)
 from triptych.metrics.moments import Moments
 
 FD = FrechetDistance("fd", "classifier")
@@ -101,6 +109,19 @@ def test_factor_is_triangular_unless_the_covariance_is_singular():
         found = factor(singular)
         assert found.shape[1] < 8
         torch.testing.assert_close(found @ found.mT, singular, rtol=0, atol=1e-12 * float(singular.norm()))
+
+
+@pytest.mark.parametrize("dimensions", [2, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 90])
+@pytest.mark.parametrize("kind", ["triangular", "square", "few columns"])
+def test_a_product_by_parts_is_the_whole_one_from_its_diagonal_downwards(dimensions: int, kind: str):
+    f, covariance = (
+        samples(dimensions, dimensions, 0),
+        moments(samples(dimensions + 9, dimensions, 1)).covariance,
+    )
+    f = {"triangular": f.tril(), "square": f, "few columns": f[:, : dimensions // 2 + 1]}[kind]
+    expected = (f.mT @ covariance @ f).tril()
+    found = lower_triangle(f, covariance).tril()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13 * float(expected.norm()))
 
 
 @pytest.mark.parametrize("count", [2, 5, 16])
