@@ -24,6 +24,7 @@ from triptych.checkpoints.lock import lock
 from triptych.checkpoints.prune import thin
 from triptych.commands import resume_proof
 from triptych.commands.resume_proof import REMEDY, STEPS, _check_steps, _told_of
+from triptych.commands.verify import some
 from triptych.data import DataConfig
 from triptych.errors import UserError
 from triptych.training.state import TrainState
@@ -127,10 +128,44 @@ def test_averages_alone_are_no_place_to_go_on_from(run, capsys):
     assert "no resume to prove" in told(capsys, run, "--resume")
 
 
-def test_old_ones_that_are_gone_are_not_missed(run, capsys):
+def test_old_ones_that_are_gone_are_told_of_and_not_missed(run, capsys):
+    """Whole and thinned ones alike: training goes on without them."""
     shutil.rmtree(run / FOLDER / NAMES[0])
     shutil.rmtree(run / FOLDER / NAMES[1])
-    assert "epoch-00006  whole" in told(capsys, run)
+    printed = told(capsys, run)
+    assert "epoch-00006  whole" in printed
+    assert "  gone: epoch-00002, epoch-00004; training does not need" in printed
+    assert say("verify", run, "--json", "--quiet") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["gone"] == NAMES[:2]
+    assert found["errors"] == []
+
+
+def test_what_the_rule_removed_is_not_gone(tmp_path, capsys):
+    rule = ("--training.keep-full", "1", "--training.keep-every", "4", "--training.keep-best", "0")
+    assert train(tmp_path, *rule) == 0
+    printed = told(capsys, tmp_path / "tiny")
+    assert [line.split()[:2] for line in printed.splitlines()[1:-1]] == [
+        ["epoch-00004", "thinned"],
+        ["epoch-00006", "whole"],
+    ]
+
+
+def test_in_an_older_record_what_was_thinned_may_have_been_removed(run, capsys):
+    record = run / "record.jsonl"
+    text, count = re.subn(
+        r'"removed": \[\](.*)"thinned": \["', r'"removed": ["epoch-00002"]\1"thinned": ["', record.read_text()
+    )
+    assert count == 1
+    record.write_text(text)
+    shutil.rmtree(run / FOLDER / NAMES[0])
+    assert "gone" not in told(capsys, run)
+
+
+def test_of_many_the_first_are_named():
+    names = [f"epoch-{epoch:05d}" for epoch in range(5)]
+    assert some(names[:3]) == "epoch-00000, epoch-00001, epoch-00002"
+    assert some(names) == "epoch-00000, epoch-00001, epoch-00002, and 2 more"
 
 
 def test_a_run_before_its_first_checkpoint(run, capsys):

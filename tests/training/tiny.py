@@ -49,7 +49,7 @@ def checkpoint(runs: Path, epoch: str, name: str = "tiny"):
     return read(runs / name / FOLDER / epoch)
 
 
-CLOCKS = {"took", "stalled", "images_per_second", "times", "size", "removed", "device", "versions"}
+CLOCKS = {"took", "stalled", "images_per_second", "times", "size", "removed", "thinned", "device", "versions"}
 
 
 def figures(runs: Path, name: str = "tiny") -> list[str]:

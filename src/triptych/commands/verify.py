@@ -17,7 +17,7 @@ from triptych.checkpoints.find import FOLDER, GONE, RESUMED_FROM, all_checkpoint
 from triptych.checkpoints.lock import holder
 from triptych.checkpoints.prune import leftovers
 from triptych.commands.evaluate_options import DataPlace
-from triptych.commands.recorded_checkpoints import recorded
+from triptych.commands.recorded_checkpoints import kept, recorded
 from triptych.commands.run_folders import without_bouts
 from triptych.errors import UserError
 from triptych.parsing import parse
@@ -59,7 +59,8 @@ class Verified:
 
     Attributes:
         folder: of the run.
-        checkpoints: every one of them, the oldest first, and those that are gone.
+        checkpoints: every one of them, the oldest first, and newer ones that are gone.
+        gone: names of older ones that are, though the record tells of no removal; nobody needs them.
         unfinished: saves that were never finished, by their names in the folder of checkpoints.
         writer: who writes there at this moment, in words; None: nobody.
         history: its record; None: that cannot be read.
@@ -70,6 +71,7 @@ class Verified:
 
     folder: Path
     checkpoints: list[Examined] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     writer: str | None = None
     history: History | None = None
@@ -88,6 +90,7 @@ class Verified:
         return {
             "run": str(self.folder),
             "checkpoints": [asdict(checkpoint) for checkpoint in self.checkpoints],
+            "gone": self.gone,
             "unfinished": self.unfinished,
             "writer": self.writer,
             "resumes_from": self.point.name if self.point else None,
@@ -145,6 +148,10 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
         for name in reversed(lost(root, recorded(found.history), newest)):
             found.checkpoints.append(Examined(name, "broken", GONE))
             tell(line_of(found.checkpoints[-1], width))
+        there = {one.name for one in found.checkpoints}
+        found.gone = sorted(kept(found.history) - there)
+    if found.gone:
+        tell(f"  gone: {some(found.gone)}; training does not need what is older than the newest")
     found.unfinished = leftovers(root)
     for name in found.unfinished:
         fate = f"{found.writer} is at it" if found.writer else "the next start clears it away"
@@ -177,15 +184,20 @@ def note_broken(found: Verified) -> None:
     broken = [one for one in found.checkpoints if one.condition == "broken"]
     if not broken:
         return
-    first = "; ".join(f"{one.name}: {one.reason}" for one in broken[:3])
-    more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
+    told = some([f"{one.name}: {one.reason}" for one in broken], "; ")
     number = f"{len(broken)} of {len(found.checkpoints)} checkpoints"
     remedy = "restore what is broken from a copy"
     if found.point:
         remedy += f"; until then training goes on from {found.point.name}"
     elif not found.imported:
         remedy += ", or train under another --name"
-    found.errors.append(UserError(f"verify {found.folder}", f"broken: {number} ({first}{more})", remedy))
+    found.errors.append(UserError(f"verify {found.folder}", f"broken: {number} ({told})", remedy))
+
+
+def some(items: Sequence[str], between: str = ", ") -> str:
+    """Return the first three of the items, and how many more there are."""
+    more = [f"and {len(items) - 3:,} more"] if len(items) > 3 else []
+    return between.join([*items[:3], *more])
 
 
 def outlook(found: Verified) -> str:

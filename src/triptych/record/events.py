@@ -142,9 +142,11 @@ class Saved:
     """Seconds until it was safe and retention done. None where training died right after saving, and the
     next attempt noted it."""
     removed: tuple[str, ...]
-    """Folders that the retention rule removed (or thinned) after this one was safe."""
+    """Folders that the retention rule removed after this one was safe; in older records, or thinned."""
     stalled: float | None = None
     """Seconds of these that training waited for; None in records of when it waited for all of them."""
+    thinned: tuple[str, ...] = ()
+    """Folders that it reduced to their averages."""
 
 
 @dataclass(frozen=True)

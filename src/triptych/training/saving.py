@@ -145,8 +145,8 @@ class Saver:
         self._proceed()  # what is left is not worth a wait
         chosen = best_checkpoints([event.data for event in self.record.history().of_kind(Evaluated)])
         pruned = prune(self.root, self.rule, chosen)
-        removed = (*pruned.removed, *pruned.thinned)
-        return Saved(begun.epoch, name, folder_size(folder), time.perf_counter() - start, removed)
+        size, took = folder_size(folder), time.perf_counter() - start
+        return Saved(begun.epoch, name, size, took, pruned.removed, thinned=pruned.thinned)
 
     def _proceed(self) -> None:
         if self._given_up.is_set():
