@@ -114,10 +114,8 @@ def test_factor_is_triangular_unless_the_covariance_is_singular():
 @pytest.mark.parametrize("dimensions", [2, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 90])
 @pytest.mark.parametrize("kind", ["triangular", "square", "few columns"])
 def test_a_product_by_parts_is_the_whole_one_from_its_diagonal_downwards(dimensions: int, kind: str):
-    f, covariance = (
-        samples(dimensions, dimensions, 0),
-        moments(samples(dimensions + 9, dimensions, 1)).covariance,
-    )
+    f = samples(dimensions, dimensions, 0)
+    covariance = moments(samples(dimensions + 9, dimensions, 1)).covariance
     f = {"triangular": f.tril(), "square": f, "few columns": f[:, : dimensions // 2 + 1]}[kind]
     expected = (f.mT @ covariance @ f).tril()
     found = lower_triangle(f, covariance).tril()
