@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.checkpoints.find import all_checkpoints, resolve
-from triptych.checkpoints.manifest import BrokenCheckpoint
+from triptych.checkpoints.manifest import BrokenCheckpoint, Manifest
 from triptych.checkpoints.read import read
 from triptych.data.dataset import Dataset
 from triptych.denoiser import Denoiser
@@ -44,6 +44,7 @@ class Model:
         step: optimiser steps taken.
         attempt: which start of the run wrote it.
         weights: what records call them: `ema`, `ema_long` or `raw`.
+        digest: sha256 of their file.
     """
 
     denoiser: Denoiser
@@ -52,6 +53,7 @@ class Model:
     step: int
     attempt: int
     weights: str
+    digest: str
 
     @property
     def title(self) -> str:
@@ -189,7 +191,7 @@ class Run:
             warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)
         try:
             part = part_of(path, weights)
-            contents = read(path, [part])
+            contents, digest = read(path, [part]), Manifest.load(path).parts[part].sha256
         except BrokenCheckpoint as error:
             raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
         data = self.record.history().origin.data
@@ -205,7 +207,7 @@ class Run:
         denoiser.precision = select_precision(precision or usual, chosen)
         denoiser.to(chosen).eval()
         epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
-        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part))
+        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part), digest)
 
     def request(
         self,
@@ -270,6 +272,6 @@ class Run:
         judge = judge or Judge(self.dataset, model.device)
         judge.check(model.denoiser, request)  # before the passport, for which an extractor may be trained
         passport = judge.passport(
-            request, model.checkpoint, model.epoch, model.weights, model.denoiser.precision
+            request, model.checkpoint, model.epoch, model.weights, model.denoiser.precision, model.digest
         )
         return judge.row(model.denoiser, request, passport)

@@ -11,6 +11,7 @@ from training.tiny import train
 
 from triptych.cli import main
 from triptych.commands.evaluation_lines import quote
+from triptych.evaluation.judge import Judge
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
 from triptych.runs import Run
@@ -109,7 +110,7 @@ def test_a_protocol_says_how_many_are_compared_with_which_split(run, capsys):
         (["--screen", "70"], "--screen 70: nothing says how many rows to confirm; add --confirm 3"),
         (
             ["--screen", "5", "--confirm", "1", "--metrics", "fd_classifier"],
-            "--screen 5: fd_classifier of 5 images",
+            "--screen 5: rows are ranked by fd_classifier, and it takes at least 65",
         ),
         (["--confirm", "0"], "--confirm 0: less than 1"),
         (
@@ -135,7 +136,7 @@ def test_the_best_of_a_cheap_round_are_confirmed_with_fresh_noise_and_all_images
     swept = ("--checkpoint", "2", "4", "6", "--guidance", "1", "2", "--sampler", "ddim:2", "--count", "120")
     lines = told(capsys, "evaluate", run, *swept, "--screen", "70", "--confirm", "2")
     assert lines[0].startswith("6 rows of 70 images: about ")
-    assert "confirming the best 2, with fresh noise:" in lines
+    assert "confirming the best 2 by fd_classifier, with fresh noise:" in lines
     screened, confirmed = rows_of(run)[:6], rows_of(run)[6:]
     assert {(row.passport.count, row.passport.seed) for row in screened} == {(70, 0)}
     assert [(row.passport.count, row.passport.seed) for row in confirmed] == [(120, 1), (120, 1)]
@@ -144,6 +145,43 @@ def test_the_best_of_a_cheap_round_are_confirmed_with_fresh_noise_and_all_images
         (row.passport.epoch, row.passport.guidance) for row in confirmed
     ]
     assert all(len(row.figures) == len(screened[0].figures) for row in confirmed)
+
+
+def test_a_setting_is_confirmed_once_however_many_seeds_it_had(run, capsys):
+    swept = ("--guidance", "1", "2", "--seed", "0", "1", *QUICK, "--confirm", "2")
+    told(capsys, "evaluate", run, *swept)
+    *first, one, two = rows_of(run)
+    assert len(first) == 4
+    assert {one.passport.guidance, two.passport.guidance} == {1, 2}
+    assert one.passport.seed == two.passport.seed == 2
+
+
+def test_what_an_earlier_start_left_is_not_gone_on_with_again(run, capsys, monkeypatch):
+    honest = Judge.row
+
+    def dies(self, denoiser, request, passport, folder, watch):
+        def stop(batch):
+            if batch.index[0] > 0:
+                raise KeyboardInterrupt
+
+        return honest(self, denoiser, request, passport, folder, stop)
+
+    ask = ("evaluate", run, *QUICK, "--batch-size", "20", "--guidance", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Judge, "row", dies)
+        assert say(*ask) == 130
+    drawn = []
+    watching = lambda self, *a: honest(self, *a[:-1], lambda batch: drawn.append(len(batch.index)))  # noqa: E731
+    monkeypatch.setattr(Judge, "row", watching)
+    assert say(*ask, "--again", "--quiet") == 0
+    assert sum(drawn) == 80
+
+
+def test_the_full_number_is_checked_before_the_screening(run, capsys):
+    ask = ("--count", "60", "--sampler", "ddim:2", "--screen", "70", "--confirm", "1")
+    assert "fd_classifier of 60 images: it takes at least 65" in the_line(capsys, "evaluate", run, *ask)
+    ask = (*QUICK, "--seed", str(2**32 - 1), "--confirm", "1")
+    assert "--seed 4294967296: out of range" in the_line(capsys, "evaluate", run, *ask)
 
 
 def test_metrics_that_cannot_bear_so_few_are_left_to_the_confirmation(run, capsys):

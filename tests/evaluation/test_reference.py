@@ -170,7 +170,7 @@ def test_either_split_may_be_the_reference(dataset: Dataset, monkeypatch: pytest
     """
     extractor = Counted()
     monkeypatch.setitem(EXTRACTORS, "classifier", extractor.available)
-    metrics = named_metrics(["fd_classifier", "nearest_classifier"])
+    metrics = named_metrics(["fd_classifier", "classifier_accuracy", "nearest_classifier"])
     sides = dataset.train, dataset.held_out, metrics, torch.device("cpu")
     usual, turned = Yardstick(*sides), Yardstick(*sides, reference="held-out")
     assert (turned.reference, turned.beside) == (dataset.held_out, dataset.train)
@@ -185,3 +185,23 @@ def test_either_split_may_be_the_reference(dataset: Dataset, monkeypatch: pytest
     expected = METRICS["fd_classifier"](some_train, held_out).estimate
     assert second["fd_classifier"].estimate == pytest.approx(expected, rel=1e-12)
     assert first["fd_classifier"].estimate != second["fd_classifier"].estimate
+    # Images that the classifier learned from would say nothing of how often it is right.
+    labels = dataset.held_out.labels
+    right = turned.truths(labels, len(labels))["classifier_accuracy"]
+    assert right == usual.truths(labels, len(labels))["classifier_accuracy"]
+    assert right.n == len(dataset.held_out)
+
+
+def test_truths_that_were_interrupted_are_measured_again(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    class Dies(Counted):
+        def __call__(self, images):
+            if not self.images:
+                self.images = 1
+                raise KeyboardInterrupt
+            return super().__call__(images)
+
+    monkeypatch.setitem(EXTRACTORS, "classifier", Dies().available)
+    yardstick = Yardstick(dataset.train, dataset.held_out, MINE, torch.device("cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        yardstick.truths(None, 100)
+    assert yardstick.truths(None, 100)["fd_classifier"] is not None

@@ -150,6 +150,31 @@ def test_of_as_many_images_against_several_references_the_last_measured_name_the
     assert best_names([*other, *ROWS])["best-fd-classifier"] == "b"
 
 
+def test_what_was_measured_anew_counts_and_not_what_it_was_before():
+    rows = [row("a", fd_classifier=1.0), row("b", fd_classifier=2.0), row("a", fd_classifier=3.0)]
+    assert best_names(rows) == {"best-fd-classifier": "b"}
+    assert best_rows(rows)["fd_classifier"].row is rows[1]
+
+
+def test_several_seeds_are_judged_by_their_mean():
+    def seeded(name: str, seed: int, value: float) -> Evaluated:
+        made = row(name, fd_classifier=value)
+        return replace(made, passport=replace(made.passport, seed=seed))
+
+    lucky = [seeded("a", 0, 1.0), seeded("a", 1, 5.0), seeded("b", 0, 2.0), seeded("b", 1, 2.5)]
+    assert best_names(lucky) == {"best-fd-classifier": "b"}
+
+
+def test_rows_of_weights_that_were_written_anew_are_not_in_the_record():
+    old = row("a", fd_classifier=3.0)
+    wanted = {"fd_classifier": "classifier"}
+    passport = replace(old.passport, weights_digest="1" * 64)
+    assert recorded([old], passport, wanted) is not None  # of a version that did not say which they were
+    named = replace(old, passport=passport)
+    assert recorded([named], passport, wanted) is not None
+    assert recorded([named], replace(passport, weights_digest="2" * 64), wanted) is None
+
+
 def test_paired_rows_are_told_apart_by_less_than_rows_of_other_noise():
     groups = tuple(1.0 + 0.1 * (g % 5) for g in range(10))
     spread = jackknife_spread(groups)

@@ -12,10 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from triptych.commands.evaluate_options import EvaluateOptions, check
+from triptych.errors import UserError
 from triptych.parsing import parse
 
 if TYPE_CHECKING:
-    from triptych.commands.sweep import Asked, Measured
+    from triptych.commands.sweep import Asked, Measured, Sweep
     from triptych.distributed import Ranks
     from triptych.evaluation.judge import Judge
     from triptych.record.events import Evaluated
@@ -61,16 +62,28 @@ def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
         opened = Run(folder, options.data.path, console)
         warn_of_guess(opened)
         sweeps.append(Sweep(opened, options, ranks, console, judges))
+    refuse_unlike(sweeps, options)
     found = measured([row for sweep in sweeps for row in sweep.rows()], options, ranks)
     if options.confirm is not None:
         say(options, *verdict_lines(found))
-        best = winners(found, options.confirm)
-        say(options, f"confirming the best {len(best)}, with fresh noise:")
-        confirmed = measured([row.asked.sweep.fresh(row.asked) for row in best], options, ranks)
+        metric = next(iter(sweeps[0].metrics))
+        best = winners(found, metric, options.confirm)
+        say(options, f"confirming the best {len(best)} by {metric}, with fresh noise:")
+        confirmed = measured([row.sweep.fresh(row) for row in best], options, ranks)
         say(options, *verdict_lines(confirmed))
         return [row.row for row in (*found, *confirmed)]
     say(options, *verdict_lines(found))
     return [row.row for row in found]
+
+
+def refuse_unlike(sweeps: Sequence[Sweep], options: EvaluateOptions) -> None:
+    """Raise `UserError` where the best of rows that cannot be compared would be chosen."""
+    against = {(sweep.dataset.train.digest, sweep.protocol, *sweep.metrics) for sweep in sweeps}
+    if options.confirm is not None and len(against) > 1:
+        found = (
+            "the runs are measured against different images, of different numbers, or by different metrics"
+        )
+        raise UserError(f"--confirm {options.confirm}", found, "evaluate them one by one")
 
 
 def measured(asked: Sequence[Asked], options: EvaluateOptions, ranks: Ranks) -> list[Measured]:

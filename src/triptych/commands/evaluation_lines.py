@@ -8,11 +8,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from triptych.evaluation.cost import Cost
-from triptych.evaluation.selection import agreement, best_rows, figure_of, loss
+from triptych.evaluation.selection import agreement, best_rows, comparable, figure_of, loss
 from triptych.evaluation.weights import USUAL
 from triptych.record import verdict
-from triptych.record.events import Evaluated, HeldOut
-from triptych.report.numbers import duration
+from triptych.record.events import Evaluated, Figure, HeldOut
+from triptych.report.names import metric_name
+from triptych.report.numbers import duration, uncertain
+from triptych.report.numbers import figure as in_digits
 from triptych.runs import Run
 
 if TYPE_CHECKING:
@@ -42,12 +44,7 @@ def line_of(row: Evaluated) -> str:
     passport = row.passport
     weights = "" if passport.weights == USUAL else f" ({passport.weights})"
     seed = f"  seed {passport.seed}" if passport.seed else ""
-    figures = "  ".join(
-        f"{figure.metric} {figure.estimate:.3f}"
-        + (f" ± {figure.spread:.3f}" if figure.spread is not None else "")
-        + (f" (real {figure.real:.3f})" if figure.real is not None else "")
-        for figure in row.figures
-    )
+    figures = "  ".join(map(_figure_text, row.figures))
     seconds = row.generation_took + row.measuring_took
     return (
         f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}{seed}  {figures}  "
@@ -70,11 +67,21 @@ def verdict_lines(found: Sequence[Measured]) -> list[str]:
         counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
         if worse := len(best.others) - len(best.ties):
             counts.append(f"{worse} worse")
-        lines.append("; ".join([f"best {metric}: {whose}{settings(best.row)}", ", ".join(counts)]))
+        told = [f"best {metric}: {whose}{settings(best.row)}", ", ".join(counts)]
+        lines.append("; ".join(filter(None, told)))
     metric = next(iter(found[0].asked.judge.yardstick.metrics))
     for run in runs:
         lines += _agreement(run, [row for row in rows if owner[id(row)] is run], metric)
     return [*lines, *_over_seeds(found, metric)]
+
+
+def _figure_text(figure: Figure) -> str:
+    decimals = metric_name(figure.metric).decimals
+    text = f"{figure.metric} {uncertain(figure.estimate, figure.spread, decimals)}"
+    if figure.real is None:
+        return text
+    of = f" of {figure.real_n:,}" if figure.real_n not in (None, figure.n) else ""
+    return f"{text} (real {in_digits(figure.real, decimals)}{of})"
 
 
 def settings(row: Evaluated) -> str:
@@ -104,21 +111,23 @@ def _agreement(run: Run, rows: Sequence[Evaluated], metric: str) -> list[str]:
 
 def _over_seeds(found: Sequence[Measured], metric: str) -> list[str]:
     """Return the verdicts on sets of runs, each of which differ in nothing but the training seed."""
-    sets: dict[tuple, dict[str, list[tuple[str, float]]]] = {}
+    sets: dict[tuple, dict[str, dict[int, tuple[str, float]]]] = {}
     for measured in found:
         p, figure = measured.row.passport, figure_of(measured.row, metric)
         value = None if figure is None else loss(figure)
         if value is not None:
             how = f"epoch {p.epoch:g}, {p.weights}, {p.sampler}, scale {p.guidance:g}"
             run = measured.asked.sweep.run
-            alike = sets.setdefault((how, p.seed, p.count), {}).setdefault(_but_for_seed(run), [])
-            alike.append((run.folder.name, value))
+            key = how, p.seed, p.clip, p.precision, comparable(p, metric)
+            alike = sets.setdefault(key, {}).setdefault(_but_for_seed(run), {})
+            alike.setdefault(run.experiment.seed, (run.folder.name, value))
     lines = []
     for (how, *_), of_configuration in sets.items():
-        for first, second in combinations(of_configuration.values(), 2):
-            compared = verdict.pooled(*([value for _, value in members] for members in (first, second)))
+        members = [list(of_seed.values()) for of_seed in of_configuration.values()]
+        for first, second in combinations(members, 2):
+            compared = verdict.pooled(*([value for _, value in runs] for runs in (first, second)))
             if compared is not None:
-                names = [f"{members[0][0]} and {len(members) - 1} more" for members in (first, second)]
+                names = [f"{runs[0][0]} and {len(runs) - 1} more" for runs in (first, second)]
                 by = f"by {abs(compared.difference):.3g} ± {compared.error or 0.0:.3g}"
                 lines.append(
                     f"{metric} over training seeds ({how}): {names[0]}, against {names[1]}: "

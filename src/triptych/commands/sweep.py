@@ -89,21 +89,22 @@ class Sweep:
         usual = run.experiment.evaluation
         # Models are opened to see that they can be, and again when their turn comes: held all at once they
         # might not fit.
-        epochs: dict[tuple[str, str], float] = {}
+        epochs: dict[tuple[str, str], tuple[float, str]] = {}
         for name in options.checkpoint or usual.checkpoint:
             for average in options.ema or (USUAL,):
                 self.model = self._opened(name, average)
-                epochs[self.model.checkpoint, self.model.weights] = self.model.epoch
+                epochs[self.model.checkpoint, self.model.weights] = self.model.epoch, self.model.digest
         self.epochs = ranks.agree(epochs)  # a run that is still training may have got further
         with ranks.in_turn():  # what the first one decodes, the others find in the cache
             self.dataset = run.dataset
         self.metrics = named_metrics(options.metrics or usual.metrics)
         self.requests = self._requests()
         for request in self.requests:
-            if options.screen is None:
-                self.judge.check(self.model.denoiser, request)
-            else:
+            self.judge.check(self.model.denoiser, request)
+            if options.screen is not None:
                 self.screening.check(self.model.denoiser, replace(request, count=options.screen))
+            if options.confirm is not None:
+                self.judge.check(self.model.denoiser, replace(request, seed=self._fresh_seed))
 
     @cached_property
     def protocol(self) -> Protocol:
@@ -129,39 +130,38 @@ class Sweep:
         """What measures rows by those metrics that mean something of the few images of a screening.
 
         Raises:
-            UserError: there is no such metric.
+            UserError: the first, by which rows are ranked, is not among them.
         """
         count, classes = self.options.screen or 0, self.model.denoiser.backbone.classes
         bearable: dict[str, Metric] = {}
-        refusal: UserError | None = None
         for name, metric in self.metrics.items():
             try:
                 self._judge({name: metric}).yardstick.check_count(count, classes)
                 bearable[name] = metric
             except UserError as error:
-                refusal = refusal or error
-        if not bearable and refusal is not None:
-            raise UserError(
-                f"--screen {count}", str(refusal), "screen with more images, or by other --metrics"
-            )
+                if not bearable:
+                    remedy = "screen with more images, or by another metric: name that first in --metrics"
+                    found = f"rows are ranked by {name}, and {error.found}"
+                    raise UserError(f"--screen {count}", found, remedy) from error
         return self.judge if bearable == self.metrics else self._judge(bearable)
 
     def rows(self) -> list[Asked]:
         """Return all rows, of few images where they are screened; extractors are got ready for it."""
         judge = self.judge if self.options.screen is None else self.screening
         return [
-            self._asked(
-                judge, name, weights, epoch, replace(request, count=self.options.screen or request.count)
-            )
-            for (name, weights), epoch in self.epochs.items()
+            self._asked(judge, name, weights, replace(request, count=self.options.screen or request.count))
+            for name, weights in self.epochs
             for request in self.requests
         ]
 
     def fresh(self, asked: Asked) -> Asked:
         """Return the same row with fresh noise, with all images and by all metrics."""
-        request = replace(asked.request, count=self.protocol.count, seed=max(self.options.seed or (0,)) + 1)
-        name, weights = asked.weights
-        return self._asked(self.judge, name, weights, asked.passport.epoch, request)
+        request = replace(asked.request, count=self.protocol.count, seed=self._fresh_seed)
+        return self._asked(self.judge, *asked.weights, request)
+
+    @property
+    def _fresh_seed(self) -> int:
+        return max(self.options.seed or (0,)) + 1
 
     def known(self, asked: Asked) -> Evaluated | None:
         """Return what the record has of a row; None: not all that is asked for."""
@@ -183,10 +183,11 @@ class Sweep:
         """
         yardstick, request = asked.judge.yardstick, asked.request
         # Scales of 0 and 1 take one call of the network a step, all others two.
-        kind = id(asked.judge), request.sampler, request.guidance in (0, 1), request.batch_size
+        size = min(request.batch_size, request.count)
+        kind = id(asked.judge), request.sampler, request.guidance in (0, 1), size
         if kind not in self._of_image:
             _, channels, height, width = self.dataset.train.images.shape
-            shape = min(request.batch_size, request.count), channels, height, width
+            shape = size, channels, height, width
             features = measuring_seconds(yardstick.extractors.values(), shape, self.model.device)
             self._of_image[kind] = Cost(drawing_seconds(self.model.denoiser, request), features)
         left = asked.judge.store(request, asked.passport, self.folder).left()
@@ -198,6 +199,8 @@ class Sweep:
         if asked.weights != (self.model.checkpoint, self.model.weights):
             self.model = self._opened(*asked.weights)
         model, judge = self.model, asked.judge
+        if self.options.again and self.ranks.first:  # whatever an earlier start left is of that one
+            judge.store(asked.request, asked.passport, self.folder).remove()
         with tqdm(total=asked.request.count, unit="image", disable=silent, leave=False) as bar:
 
             def watch(batch: Generated) -> None:
@@ -234,9 +237,10 @@ class Sweep:
             )
         return self.judges[key]
 
-    def _asked(self, judge: Judge, name: str, weights: str, epoch: float, request: Request) -> Asked:
-        precision = self.model.denoiser.precision
-        return Asked(self, judge, request, judge.passport(request, name, epoch, weights, precision))
+    def _asked(self, judge: Judge, name: str, weights: str, request: Request) -> Asked:
+        precision, (epoch, digest) = self.model.denoiser.precision, self.epochs[name, weights]
+        passport = judge.passport(request, name, epoch, weights, precision, digest)
+        return Asked(self, judge, request, passport)
 
     def _requests(self) -> list[Request]:
         """Return one request for every sampler, scale and seed, in the order given."""
@@ -263,13 +267,17 @@ class Sweep:
         return shown_labels(request, self.model.denoiser.backbone.classes)
 
 
-def winners(measured: Sequence[Measured], count: int) -> list[Measured]:
-    """Return the rows with the best figures of the first metric that was asked for, best first."""
-    metric = next(iter(measured[0].asked.judge.yardstick.metrics))
+def winners(measured: Sequence[Measured], metric: str, count: int) -> list[Asked]:
+    """Return the settings with the best figures of a metric, best first: of several seeds, by their mean."""
+    settings: dict[tuple, list[Measured]] = {}
+    for found in measured:
+        request = found.asked.request
+        key = id(found.asked.sweep), found.asked.weights, request.sampler, request.guidance
+        settings.setdefault(key, []).append(found)
 
-    def badness(found: Measured) -> float:
-        figure = figure_of(found.row, metric)
-        value = None if figure is None else loss(figure)
-        return math.inf if value is None else value
+    def badness(rows: list[Measured]) -> float:
+        figures = [figure_of(row.row, metric) for row in rows]
+        losses = [value for figure in figures if figure and (value := loss(figure)) is not None]
+        return sum(losses) / len(losses) if losses else math.inf
 
-    return sorted(measured, key=badness)[:count]
+    return [rows[0].asked for rows in sorted(settings.values(), key=badness)[:count]]

@@ -71,7 +71,13 @@ class Judge:
         self.ranks = ranks
 
     def passport(
-        self, request: Request, checkpoint: str, epoch: float, weights: str, precision: str = "float32"
+        self,
+        request: Request,
+        checkpoint: str,
+        epoch: float,
+        weights: str,
+        precision: str = "float32",
+        weights_digest: str = "",
     ) -> Passport:
         """Return what identifies the figures of a request to a checkpoint."""
         yardstick = self.yardstick
@@ -93,6 +99,7 @@ class Judge:
             held_out_digest=self.beside.digest,
             beside=self.beside.name,
             extractors={name: extractor.sha256 for name, extractor in yardstick.extractors.items()},
+            weights_digest=weights_digest,
         )
 
     def check(self, denoiser: Denoiser, request: Request) -> None:

@@ -35,10 +35,10 @@ def nearest_picture(
         yardstick: what they were measured by.
         rows: their features, float32 [N, D], by the names that the yardstick keeps.
     """
-    side = next((side for side in yardstick.sides if side.memorisation), None)
-    if side is None:
+    asked = ((side, m) for side in yardstick.sides for m in side.metrics.values() if m.memorisation)
+    side, metric = next(asked, (None, None))
+    if side is None or metric is None:
         return None
-    metric = next(iter(side.metrics.values()))
     target = yardstick.target_features(side)
     mine = rows[f"{side.extractor}{SEPARATOR}{metric.feature}"]
     found = nearest(mine, target.rows(metric.feature), min(NEIGHBOURS, len(target)))

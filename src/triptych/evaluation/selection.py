@@ -104,25 +104,54 @@ def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
 
     Of rows that were not measured alike those of most images count, and of as many those measured last.
     """
-    found = {}
-    for name in dict.fromkeys(figure.metric for row in rows for figure in row.figures):
-        alike: dict[tuple, list[Evaluated]] = {}
-        for row in rows if name in METRICS else ():
-            if _measured([row], name):
-                key = comparable(row.passport, name)
-                alike[key] = [*alike.pop(key, []), row]  # the group of the last row comes last
-        if alike:
-            most = max(group[0].passport.count for group in alike.values())
-            found[name] = best_row([g for g in alike.values() if g[0].passport.count == most][-1], name)
-    return found
+    metrics = dict.fromkeys(figure.metric for row in rows for figure in row.figures)
+    alike = {metric: _alike(rows, metric) for metric in metrics}
+    return {metric: best_row(found, metric) for metric, found in alike.items() if found}
+
+
+def _alike(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
+    """Return the rows of most images that have a known metric, measured alike; the last of equal ones."""
+    newest: dict[str, Evaluated] = {}
+    for row in rows if metric in METRICS else ():
+        if _measured([row], metric):
+            key = repr((_identity(row.passport), comparable(row.passport, metric)))
+            newest.pop(key, None)
+            newest[key] = row
+    groups: dict[tuple, list[Evaluated]] = {}
+    for row in newest.values():
+        key = comparable(row.passport, metric)
+        groups[key] = [*groups.pop(key, []), row]  # the group of the last row comes last
+    most = max((found[0].passport.count for found in groups.values()), default=0)
+    return next((found for found in reversed(groups.values()) if found[0].passport.count == most), [])
+
+
+def _identity(passport: Passport) -> dict:
+    """Return what makes a row what it is: not its networks, and nothing that rounds figures otherwise."""
+    free = ("versions", "device", "extractors")
+    return {name: value for name, value in asdict(passport).items() if name not in free}
 
 
 def best_names(rows: Sequence[Evaluated]) -> dict[str, str]:
-    """Return the checkpoints with the best figures, each by the name that a user may give it: `best-fid`."""
-    return {
-        f"best-{metric.replace('_', '-')}": best.row.passport.checkpoint
-        for metric, best in best_rows(rows).items()
-    }
+    """Return the checkpoints with the best figures, each by the name that a user may give it: `best-fid`.
+
+    Of rows that were not measured alike those of most images count, and of as many those measured last. What
+    was measured with several seeds is judged by their mean: the luckiest of them would flatter it.
+
+    Args:
+        rows: of one run, in the order of its record.
+    """
+    names = {}
+    for metric in dict.fromkeys(figure.metric for row in rows for figure in row.figures):
+        settings: dict[str, list[tuple[str, float]]] = {}
+        for row, _, value in _measured(_alike(rows, metric), metric):
+            setting = replace(row.passport, seed=0)
+            settings.setdefault(repr(_identity(setting)), []).append((row.passport.checkpoint, value))
+        means = {
+            math.fsum(value for _, value in found) / len(found): found[0][0] for found in settings.values()
+        }
+        if means:
+            names[f"best-{metric.replace('_', '-')}"] = means[min(means)]
+    return names
 
 
 def best_checkpoints(rows: Sequence[Evaluated]) -> set[str]:
@@ -156,12 +185,9 @@ def recorded(rows: Sequence[Evaluated], passport: Passport, metrics: Mapping[str
         passport: of the row.
         metrics: those that are wanted, each with the name of its extractor.
     """
-
-    def identity(other: Passport) -> dict:
-        free = ("versions", "device", "extractors")
-        return {k: v for k, v in asdict(other).items() if k not in free}
-
-    same = [row for row in rows if identity(row.passport) == identity(passport)]
+    # Older records do not say which weights they are of.
+    wanted = _identity(passport), _identity(replace(passport, weights_digest=""))
+    same = [row for row in rows if _identity(row.passport) in wanted]
     found: dict[str, Figure] = {}
     for row in same:
         for figure in row.figures:

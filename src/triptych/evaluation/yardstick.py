@@ -35,14 +35,12 @@ class Side(NamedTuple):
         target: the images that others are compared with.
         beside: real images whose figures stand beside, not among `target`; None: there are none.
         metrics: by name.
-        memorisation: whether `target` is what the model was trained on, because they ask what it repeats.
     """
 
     extractor: str
     target: ImageSet
     beside: ImageSet | None
     metrics: Mapping[str, Metric]
-    memorisation: bool
 
 
 class Yardstick:
@@ -88,10 +86,12 @@ class Yardstick:
         self.sides: list[Side] = []
         for extractor in self.available:
             mine = metrics_for(extractor, metrics).items()
-            usual = {name: metric for name, metric in mine if not metric.memorisation}
-            others = {name: metric for name, metric in mine if metric.memorisation}
-            self.sides.append(Side(extractor, self.reference, self.beside, usual, False))
-            self.sides.append(Side(extractor, train, held_out, others, True))
+            # What compares with nothing, or with what was trained on, stands beside images that neither the
+            # model nor the extractor has seen, whichever the reference is.
+            comparing = {name: metric for name, metric in mine if metric.compares and not metric.memorisation}
+            others = {name: metric for name, metric in mine if name not in comparing}
+            self.sides.append(Side(extractor, self.reference, self.beside, comparing))
+            self.sides.append(Side(extractor, train, held_out, others))
         self.sides = [side for side in self.sides if side.metrics]
         self._features: dict[tuple[str, str, str], FeatureSet] = {}
         self._truths: dict[str, dict[str, Value | None]] = {}
@@ -159,15 +159,17 @@ class Yardstick:
         """
         like = likeness(labels, count)
         if like not in self._truths:
-            self._truths[like], self._seconds[like] = {}, 0.0
+            found: dict[str, Value | None] = {}
+            seconds = 0.0
             for side in self.sides:
                 if side.beside is not None:
                     index = matching(side.beside.labels.cpu(), labels, count)
                     real = self._measured(side.extractor, side.beside, index)
                     real = real if labels is not None else real.unlabelled()
                     target, start = self.target_features(side), time.perf_counter()
-                    self._truths[like] |= truths_of(real, target, side.metrics, force=self.force)
-                    self._seconds[like] += time.perf_counter() - start
+                    found |= truths_of(real, target, side.metrics, force=self.force)
+                    seconds += (time.perf_counter() - start) * count / len(real)
+            self._truths[like], self._seconds[like] = found, seconds
         return self._truths[like]
 
     def seconds(self, labels: Tensor | None, count: int) -> float:

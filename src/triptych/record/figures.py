@@ -45,6 +45,8 @@ class Passport:
     """Name and split of those, such as `digits/held-out`; empty in records of older versions."""
     extractors: dict[str, str] = field(default_factory=dict)
     """The networks that features come from: the sha256 of each by name."""
+    weights_digest: str = ""
+    """sha256 of the file of the weights; empty in records of older versions, and for real images."""
     extractor: str = ""
     """The only one, in records of older versions, whose digest is in `extractor_digest`."""
     extractor_digest: str = ""
