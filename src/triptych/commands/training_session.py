@@ -128,11 +128,7 @@ def changes_since(folder: Path, experiment: ExperimentConfig, each: int | None =
 
 
 def open_training(
-    folder: Path,
-    ready: Ready,
-    console: TrainingConsole,
-    ranks: Ranks = ALONE,
-    each: int | None = None,
+    folder: Path, ready: Ready, console: TrainingConsole, ranks: Ranks = ALONE, each: int | None = None
 ) -> Training | None:
     """Return the run ready to train, from its newest checkpoint or from the start; None: it is finished.
 
