@@ -16,7 +16,7 @@ def test_the_critical_value_is_scipys(degrees):
 def test_the_critical_value_of_many_comparisons_is_scipys(degrees, comparisons):
     share = 0.05 / comparisons
     expected = scipy.stats.t.ppf(1 - share / 2, degrees)
-    assert critical_value(degrees, 1 - share) == pytest.approx(expected, rel=1e-6)
+    assert critical_value(degrees, 1 - share) == pytest.approx(expected, rel=1e-7)
 
 
 def test_two_errors_alike_have_all_their_degrees_together_and_one_that_dominates_its_own():

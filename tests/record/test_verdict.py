@@ -92,6 +92,23 @@ def test_alike_figures_pass_for_unlike_in_one_of_twenty():
     assert wrong / repeats == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / repeats))
 
 
+def test_the_verdict_among_many_is_bonferronis():
+    draws, repeats, comparisons = np.random.default_rng(8), 500, 10
+    corrected = by_themselves = 0
+    for _ in range(repeats):
+        found = [
+            compare(*(figure_of_mean(draws.standard_normal(GROUPS)) for _ in "ab"), "lower", paired=True)
+            for _ in range(comparisons)
+        ]
+        p_values = [2 * scipy.stats.t.sf(abs(one.difference) / one.error, one.degrees) for one in found]
+        told = [one.verdict_among(comparisons) != "not distinguishable" for one in found]
+        assert told == [p < 0.05 / comparisons for p in p_values]
+        corrected += any(told)
+        by_themselves += any(one.verdict != "not distinguishable" for one in found)
+    assert corrected / repeats < 0.05 + 4 * math.sqrt(0.05 * 0.95 / repeats)
+    assert by_themselves / repeats > 0.3
+
+
 def test_common_noise_cancels_where_figures_are_paired():
     draws = np.random.default_rng(2)
     noise = 100 * draws.standard_normal(GROUPS)

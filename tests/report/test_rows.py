@@ -1,10 +1,13 @@
 """Which evaluations are one row, and which rows stand in one table."""
 
+import random
+from dataclasses import replace
+
 import pytest
-from report.synthetic_run import RunWriter, fid, inception_score
+from report.synthetic_run import RunWriter, fid, inception_score, jackknifed
 
 from triptych.record.figures import Figure
-from triptych.report.rows import Row, groups, metrics_of, rows_of
+from triptych.report.rows import Row, compared, groups, metrics_of, rows_of, surprise
 from triptych.report.run import Run
 
 INCEPTION, CLASSIFIER, LPIPS = {"inception": "i"}, {"classifier": "c"}, {"lpips": "l"}
@@ -116,3 +119,31 @@ def test_rows_are_in_the_order_of_checkpoints_then_steps(run):
         run.evaluate(epoch, (fid(9.0),), sampler=sampler)
     found = [(row.passport.epoch, row.passport.sampler) for row in rows(run)]
     assert found == [(50, "ddim:9"), (50, "heun:5"), (100, "ddim:5"), (100, "ddim:20"), (100, "ddim:100")]
+
+
+def with_fid(row: Row, estimate: float, seed: int) -> Row:
+    """Return a row with another figure, whose groups scatter by chance and so does its estimate."""
+    figure = jackknifed("fid", estimate, 3.0, noise=1.0, own=0.1, seed=seed)
+    event = replace(row.event, data=replace(row.event.data, figures=(figure,)))
+    return replace(row, events=(event,))
+
+
+def test_the_best_of_twenty_equal_checkpoints_is_rarely_a_surprise_and_a_better_one_is(run):
+    """Compared one by one, some checkpoint would pass for better than that of the lowest error far too often."""
+    run.train(range(50, 1001, 50))
+    for epoch in range(50, 1001, 50):
+        run.evaluate(epoch, (fid(9.0),))
+    made, draws, repeats = rows(run), random.Random(0), 200
+    (lowest,) = (row for row in made if row.mse_rank == 1)
+    surprises = one_by_one = 0
+    for _ in range(repeats):
+        alike = [with_fid(row, draws.gauss(9.0, 0.1 / 10**0.5), draws.getrandbits(40)) for row in made]
+        against = next(row for row in alike if row.event.step == lowest.event.step)
+        surprises += surprise(alike) is not None
+        one_by_one += any(compared(row, against, "fid").verdict == "better" for row in alike)
+    assert len(made) == 20
+    assert surprises / repeats <= 0.05
+    assert one_by_one / repeats > 0.1
+    better = next(i for i, row in enumerate(alike) if row.mse_rank != 1)
+    alike[better] = with_fid(alike[better], 8.0, 1)
+    assert surprise(alike).better is alike[better]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from triptych.jackknife import paired_spread
 from triptych.record.figures import Figure, Passport
-from triptych.record.student import critical_value, welch_degrees
+from triptych.record.student import CONFIDENCE, critical_value, welch_degrees
 
 Better = Literal["lower", "higher", "real", "unknown"]
 """Which of a metric's values is better; `real`: the nearer to that of real images."""
@@ -39,7 +39,18 @@ class Comparison:
 
         A difference whose error nobody knows tells nothing, however large.
         """
-        if self.error is None or not abs(self.difference) > critical_value(self.degrees) * self.error:
+        return self.verdict_among(1)
+
+    def verdict_among(self, comparisons: int) -> Verdict:
+        """Return the verdict where so many are made to pick from, by Bonferroni's correction.
+
+        Of as many comparisons of what is alike, any passes for unlike in one of twenty cases at most.
+        """
+        confidence = 1 - (1 - CONFIDENCE) / comparisons
+        if (
+            self.error is None
+            or not abs(self.difference) > critical_value(self.degrees, confidence) * self.error
+        ):
             return "not distinguishable"
         return "better" if self.difference < 0 else "worse"
 

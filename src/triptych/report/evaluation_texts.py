@@ -43,8 +43,10 @@ EVALUATION: dict[str, tuple[str, str]] = {
     "split_meaning": ("(±) is the standard deviation over splits.", "(±) 为各分组间的标准差。"),
     "tie_meaning": (
         "≈ is not distinguishable from the best of its column, which is bold (Student's t at 95%; rows of "
-        "the same noise are compared by their differences).",
-        "≈ 表示与该列最佳值（粗体）无法区分（t 检验，95%；同噪声的行按配对差值比较）。",
+        "the same noise are compared by their differences). The best was chosen after looking at all rows of "
+        "the table, so that among many it is flattered by chance.",
+        "≈ 表示与该列最佳值（粗体）无法区分（t 检验，95%；同噪声的行按配对差值比较）。"
+        "最佳值是看过表中所有行之后选出的，行数较多时会因偶然而偏好。",
     ),
     "weights": ("Weights", "权重"),
     "overlap": ("Overlap with real images:", "与真实图片的重合："),

@@ -158,26 +158,25 @@ def surprise(rows: Sequence[Row]) -> Surprise | None:
     """Return the clearest case of the lowest held-out error not being best; None where there is none.
 
     Only rows that differ in nothing but the checkpoint are set against one another, and only figures that
-    are told apart by their standard errors.
+    are told apart by their standard errors, as far apart as the best of so many has to be.
     """
     metric = headline(rows)
     if metric is None:
         return None
-    cases = []
+    found: list[tuple[Comparison, Surprise]] = []
     order = ranked(rows, metric)
-    for entry in order:
-        lowest = entry[1]
+    for _, lowest, _ in order:
         if lowest.mse_rank != 1:
             continue
-        for other in order:
-            row = other[1]
+        for _, row, _ in order:
             same = row.how == lowest.how and row.run is lowest.run
             # Of equal held-out errors neither is beaten by the other.
             higher_error = (row.mse_rank or 0) > 1
             comparison = compared(row, lowest, metric)
-            if same and higher_error and comparison is not None and comparison.verdict == "better":
-                cases.append((entry[0] - other[0], Surprise(metric, row, lowest)))
-    return max(cases, key=lambda case: case[0])[1] if cases else None
+            if same and higher_error and comparison is not None and comparison.error is not None:
+                found.append((comparison, Surprise(metric, row, lowest)))
+    cases = [(known, case) for known, case in found if known.verdict_among(len(found)) == "better"]
+    return min(cases, key=lambda entry: entry[0].difference)[1] if cases else None
 
 
 def _place(row: Row) -> tuple:
