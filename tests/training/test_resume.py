@@ -1,11 +1,16 @@
 """N steps = k steps + resume + (N - k) steps, bitwise: through the command line, as a user resumes."""
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from training.tiny import checkpoint, figures, train
 
+import triptych
 from triptych.checkpoints.find import FOLDER
 from triptych.commands import training_session
 from triptych.record.events import Resumed
@@ -158,6 +163,33 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path, monkeypat
 def test_max_minutes_stops_after_saving(tmp_path):
     assert train(tmp_path, "--max-minutes", "0.0001") == 75
     assert train(tmp_path) == 0
+
+
+IMPATIENT = """
+import atexit, signal, sys
+from pathlib import Path
+from triptych.training.loop import Training
+from training.tiny import train
+
+honest = Training.step
+
+def step(self):
+    honest(self)
+    signal.raise_signal(signal.SIGTERM)
+
+Training.step = step
+atexit.register(signal.raise_signal, signal.SIGINT)
+sys.exit(train(Path(sys.argv[1])))
+"""
+"""The tiny run, stopped in its first step, and Ctrl-C while the interpreter ends."""
+
+
+def test_ctrl_c_after_all_is_saved_is_no_interruption(tmp_path):
+    paths = f"{Path(__file__).parents[1]}{os.pathsep}{Path(triptych.__file__).parents[1]}"
+    command = [sys.executable, "-c", IMPATIENT, str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (75, b"")
+    assert checkpoint(tmp_path, "epoch-00000-step-00000001").state["step"] == 1
 
 
 def test_two_runs_are_the_same_and_another_seed_is_not(whole, tmp_path):

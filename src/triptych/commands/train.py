@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -87,7 +89,11 @@ def run(tokens: Sequence[str]) -> int:
     if options.json and ranks.first:
         json.dump(outcomes, sys.stdout, indent=1)
         print()
-    return stopped_code() if outcomes[-1]["stopped"] else 0
+    if not outcomes[-1]["stopped"]:
+        return 0
+    # All is saved: an impatient Ctrl-C while the interpreter ends shall not make an accident of it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    return stopped_code()
 
 
 def refuse_two_batches(recipe: dict, overrides: Sequence[str]) -> None:
