@@ -168,7 +168,7 @@ def test_the_error_of_the_real_figure_is_nothing_to_what_is_not_held_against_it(
 @pytest.mark.parametrize("pairs", [True, False])
 def test_figures_equally_far_from_real_on_either_side_pass_for_unlike_in_one_of_twenty(pairs):
     """Images of the real set scatter twice as much as generated ones, and both figures share them."""
-    draws, repeats = np.random.default_rng(7), 4000
+    draws, repeats = np.random.default_rng(7), 1000
     wrong = careless = 0
     for _ in range(repeats):
         real = figure_of_mean(2 * draws.standard_normal(GROUPS))

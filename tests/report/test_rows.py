@@ -7,7 +7,7 @@ import pytest
 from report.synthetic_run import RunWriter, fid, inception_score, jackknifed
 
 from triptych.record.figures import Figure
-from triptych.report.rows import Row, compared, groups, metrics_of, rows_of, surprise
+from triptych.report.rows import Row, compared, groups, headline, metrics_of, rows_of, surprise
 from triptych.report.run import Run
 
 INCEPTION, CLASSIFIER, LPIPS = {"inception": "i"}, {"classifier": "c"}, {"lpips": "l"}
@@ -129,7 +129,7 @@ def with_fid(row: Row, estimate: float, seed: int) -> Row:
 
 
 def test_the_best_of_twenty_equal_checkpoints_is_rarely_a_surprise_and_a_better_one_is(run):
-    """Compared one by one, some checkpoint would pass for better than that of the lowest error far too often."""
+    """Compared one by one, some checkpoint would far too often pass for better than that of lowest error."""
     run.train(range(50, 1001, 50))
     for epoch in range(50, 1001, 50):
         run.evaluate(epoch, (fid(9.0),))
@@ -147,3 +147,24 @@ def test_the_best_of_twenty_equal_checkpoints_is_rarely_a_surprise_and_a_better_
     better = next(i for i, row in enumerate(alike) if row.mse_rank != 1)
     alike[better] = with_fid(alike[better], 8.0, 1)
     assert surprise(alike).better is alike[better]
+
+
+def test_a_metric_of_a_single_row_decides_nothing_unless_it_is_all_there_is(run):
+    run.evaluate(50, (fid(9.0), accuracy(0.5)))
+    assert headline(rows(run)) == "fid"
+    run.evaluate(100, (accuracy(0.6),))
+    assert headline(rows(run)) == "classifier_accuracy"
+    run.evaluate(150, (fid(8.0),))
+    assert headline(rows(run)) == "fid"
+
+
+def test_across_models_a_metric_of_one_model_alone_decides_nothing(run):
+    run.evaluate(50, (fid(9.0), accuracy(0.5)))
+    run.evaluate(100, (fid(8.0),))
+    other = [replace(row, model="Other") for row in rows(run)]
+    run.evaluate(100, (accuracy(0.6),), seed=1)
+    (third,) = (replace(row, model="Other") for row in rows(run) if row.passport.seed == 1)
+    mine = [row for row in rows(run) if row.passport.seed == 0]
+    assert headline([*mine, third], across_models=True) == "classifier_accuracy"
+    assert headline([*mine, third]) == "fid"
+    assert headline([*mine, *other], across_models=True) == "fid"

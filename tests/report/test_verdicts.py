@@ -185,3 +185,27 @@ def test_the_comparison_of_models_says_that_it_reckons_with_images_alone(tmp_pat
     assert [(row["Model"], row["Verdict"], row["Same noise"]) for row in behind] == [
         ("Diffusion Mamba", "worse", "yes")
     ]
+
+
+def test_models_are_compared_by_the_metric_that_they_share(tmp_path):
+    """As where one of them alone has an FID."""
+    runs = [*seeds(tmp_path, "unet", 8.0, 8.2), *seeds(tmp_path, "dim", 9.0, 9.2)]
+    assert "By FID over training seeds" in overview(runs, tmp_path)
+    for i, (backbone, seed) in enumerate([("unet", 0), ("unet", 1), ("dim", 0), ("dim", 1)]):
+        run = RunWriter(tmp_path / "shared" / f"{backbone}-{seed}", backbone=backbone, epochs=200, seed=seed)
+        shared = jackknifed("fd_classifier", 5.0 + i, 1.0, noise=1.0, own=0.03, seed=i)
+        run.evaluate(200, (noisy(9.0 - i, i), shared) if backbone == "unet" else (shared,))
+        runs[i] = run
+    text = section(overview([runs[0], runs[2]], tmp_path), OVERVIEW)
+    assert "The best of each model by FD (classifier)" in text
+    assert [(row["Model"], row["Verdict"]) for row in tables(text)[2]] == [("Diffusion Mamba", "worse")]
+    assert "By FD (classifier) over training seeds" in overview(runs, tmp_path)
+
+
+def test_a_metric_of_a_single_row_keeps_no_others_from_their_verdicts(run, tmp_path):
+    for i, scale in enumerate((1.0, 1.5, 2.0)):
+        shared = jackknifed("fd_classifier", 5.0 + i, 1.0, noise=1.0, own=0.03, seed=i)
+        run.evaluate(200, (shared, noisy(9.0, i)) if scale == 2.0 else (shared,), guidance=scale)
+    text = told(run, tmp_path)
+    assert "Best by FD (classifier): epoch 200, DDIM 50 steps, CFG 1, 5.000" in text
+    assert [row["Verdict"] for row in tables(text)[1]] == ["worse", "worse"]

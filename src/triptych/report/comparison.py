@@ -26,7 +26,7 @@ def comparison(runs: Sequence[tuple[str, Run]], words: Language, *, unlike: bool
     if unlike and len(tables) > 1:
         blocks += unlike_rows(rows, words)
     for table in tables:
-        metric = headline(table)
+        metric = headline(table, across_models=True)
         best: dict[str, Row] = {}
         for _, row, _ in ranked(table, metric) if metric else []:
             best.setdefault(row.model, row)

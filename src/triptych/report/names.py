@@ -64,7 +64,7 @@ METRICS = {
     "nearest": MetricName("Nearest training image", "real", 3, "diversity"),
     "nearest_classifier": MetricName("Nearest training image (classifier)", "real", 3, "diversity"),
 }
-"""In the order in which tables show them; the first that a table has decides which of its rows is best."""
+"""In the order in which tables show them; the first that ranks two rows of a table decides which is best."""
 
 
 DISTANCES = frozenset({"fid", "fd_dinov2", "fd_classifier", "frechet_classifier"})

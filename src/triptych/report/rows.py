@@ -126,9 +126,15 @@ def ranked(rows: Sequence[Row], metric: str) -> list[tuple[float, Row, Figure]]:
     return sorted(found, key=lambda entry: entry[0])
 
 
-def headline(rows: Sequence[Row]) -> str | None:
-    """Return the metric that decides which row is best: the first that any row can be ranked by."""
-    return next((metric for metric in metrics_of(rows) if ranked(rows, metric)), None)
+def headline(rows: Sequence[Row], *, across_models: bool = False) -> str | None:
+    """Return the metric that decides which row is best: the first that two rows can be ranked by.
+
+    Where there is none, the first that any can be. With `across_models`, two rows are those of two models.
+    """
+    ranks = {metric: [row for _, row, _ in ranked(rows, metric)] for metric in metrics_of(rows)}
+    usable = [metric for metric, order in ranks.items() if order]
+    shared = [m for m in usable if len({row.model for row in ranks[m]} if across_models else ranks[m]) > 1]
+    return next(iter([*shared, *usable]), None)
 
 
 def compared(a: Row, b: Row, metric: str) -> Comparison | None:

@@ -11,7 +11,7 @@ from triptych.report.document import Block, Cell, Paragraph, Strong, Table
 from triptych.report.language import Language
 from triptych.report.names import metric_name
 from triptych.report.row_tables import MOST_METRICS, NONE, description, metric_label
-from triptych.report.rows import Row, headline, metrics_of
+from triptych.report.rows import Row, metrics_of
 from triptych.report.run import distinct
 from triptych.report.verdicts import verdict_cells, verdict_titles
 
@@ -54,11 +54,20 @@ def pools(rows: Iterable[Row]) -> list[Pool]:
 
 def over_seeds(rows: Sequence[Row], words: Language) -> list[Block]:
     """Return means of rows that differ in nothing but the training seed, and the verdict between models."""
-    found, metric = pools(rows), headline(rows)
-    found = [pool for pool in found if metric is not None and len(pool.losses(metric)) > 1]
-    if metric is None or not found:
+    found = pools(rows)
+    metric = _headline(found)
+    if metric is None:
         return []
+    found = [pool for pool in found if len(pool.losses(metric)) > 1]
     return [Paragraph(words("over_seeds")), _means(found, metric, words), *_verdicts(found, metric, words)]
+
+
+def _headline(found: Sequence[Pool]) -> str | None:
+    """Return the first metric that ranks two seeds of two recipes, else of one; None where none does."""
+    metrics = metrics_of([row for pool in found for row in pool.rows])
+    recipes = {m: {pool.recipe for pool in found if len(pool.losses(m)) > 1} for m in metrics}
+    shared = [metric for metric in metrics if len(recipes[metric]) > 1]
+    return next(iter([*shared, *(metric for metric in metrics if recipes[metric])]), None)
 
 
 def _model(rows: Sequence[Row], kinds: Sequence[str]) -> str:
