@@ -14,6 +14,10 @@ def test_every_metric_has_a_name_and_the_right_direction(key):
     assert names.METRICS[key].better == METRICS[key].better
 
 
+def test_the_metrics_of_memorisation_are_those_that_always_look_at_the_training_split():
+    assert {key for key, metric in METRICS.items() if metric.memorisation} == names.MEMORISATION
+
+
 def test_every_backbone_has_a_name():
     assert set(BACKBONES) <= set(names.BACKBONES)
 

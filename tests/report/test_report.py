@@ -170,6 +170,37 @@ def test_rows_that_were_measured_otherwise_go_into_another_table(mamba, tmp_path
     assert evaluation.count(f"Real held-out images: sha256 {'d' * 12}") == 1  # older records do not say
 
 
+@pytest.mark.parametrize("beside", ["cifar10/train", "cifar10/held-out"])
+def test_real_images_are_called_by_the_side_that_they_are_from(tmp_path, beside):
+    run = RunWriter(tmp_path / "run", epochs=100)
+    nearest = Figure("nearest", 0.5, 0.1, 0.4)
+    run.evaluate(100, (fid(9.0), nearest), held_out_digest="d" * 64, beside=beside)
+    evaluation = section(write([run.folder], tmp_path), "1.2.3 Evaluation")
+    assert f"Real images beside: {beside} (sha256 {'d' * 12})" in evaluation
+    assert tables(evaluation)[0][-1]["Checkpoint"] == f"Real images ({beside})"
+    assert "held-out images" not in evaluation
+    # Even where training images stand beside, what was memorised is measured with held-out ones.
+    assert ("is that of held-out ones" in evaluation) is (beside == "cifar10/train")
+    assert f"真实图片（{beside}）" in write([run.folder], tmp_path, "zh")
+
+
+@pytest.mark.parametrize(
+    ("n", "real_n", "shown", "told"),
+    [
+        (50_000, 10_000, "3.105 (of 10,000)", True),
+        (10_000, 10_000, "3.105", False),
+        (0, None, "3.105", False),
+    ],
+)
+def test_real_images_that_are_fewer_than_generated_ones_are_counted(tmp_path, n, real_n, shown, told):
+    run = RunWriter(tmp_path / "run", epochs=100)
+    run.evaluate(100, (replace(fid(9.0), n=n, real_n=real_n),), count=n or 10_000)
+    evaluation = section(write([run.folder], tmp_path), "1.2.3 Evaluation")
+    assert tables(evaluation)[0][-1]["FID ↓"] == shown
+    assert ("few images bias a Fréchet distance upward" in evaluation) is told
+    assert ("3.105（10,000 张）" in write([run.folder], tmp_path, "zh")) is told
+
+
 @pytest.mark.parametrize(("metric", "flagged"), [("fd_classifier", True), ("classifier_accuracy", False)])
 def test_distances_of_single_classes_are_flagged_for_their_few_images(mamba, tmp_path, metric, flagged):
     classes = {"per_class": (1.0,) * 10, "per_class_n": (34,) * 9 + (31,)}

@@ -9,10 +9,10 @@ from triptych.report import numbers
 from triptych.report.assets import Assets
 from triptych.report.document import Block, Items, Note, Paragraph, Picture, Pictures, Table
 from triptych.report.language import Language
-from triptych.report.names import DISTANCES, metric_name
+from triptych.report.names import DISTANCES, MEMORISATION, metric_name
 from triptych.report.numbers import DIGEST
 from triptych.report.plots import drawings
-from triptych.report.row_tables import NONE, figures_tables, metric_label, row_name
+from triptych.report.row_tables import NONE, fewer, figures_tables, metric_label, real_side, row_name
 from triptych.report.rows import Row, compared, groups, headline, metrics_of, ranked, rows_of, tied
 from triptych.report.run import Run, distinct
 from triptych.report.training import device
@@ -49,6 +49,10 @@ def legend(rows: Sequence[Row], words: Language) -> list[Block]:
         meanings.append(words("split_meaning"))
     if any(_has_ties(rows, metric) for metric in metrics_of(rows)):
         meanings.append(words("tie_meaning"))
+    if any(map(fewer, figures)):
+        meanings.append(words("fewer_meaning"))
+    if real_side(rows).endswith("/train") and any(figure.metric in MEMORISATION for figure in figures):
+        meanings.append(words("nearest_meaning"))
     return [Paragraph(" ".join(meanings))] if meanings else []
 
 
@@ -66,14 +70,15 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     sizes = words("comma").join(distinct(numbers.count(data.batch_size) for data in events))
     reference = passport.reference_digest[:DIGEST]
     size = numbers.count(passport.reference_count)
-    beside = [words("held_out_set", digest=passport.held_out_digest[:DIGEST])]
+    side, digest = real_side(rows), passport.held_out_digest[:DIGEST]
+    beside = words("beside_set", name=side, digest=digest) if side else words("held_out_set", digest=digest)
     extractors = {name: digest for row in rows for name, digest in row.extractors.items()}
     return Items(
         (
             words("sampling_hardware", device=used),
             words("sampling_precision", precision=precision),
             words("reference", name=passport.reference, count=size, digest=reference),
-            *(beside if passport.held_out_digest else ()),
+            *([beside] if digest else []),
             *(words("extractor", name=n, digest=d[:DIGEST]) for n, d in sorted(extractors.items())),
             words("measured", count=numbers.count(passport.count)),
             words("batch_size", size=sizes),

@@ -9,6 +9,10 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "参考集：{name}，{count} 张（sha256 {digest}）",
     ),
     "held_out_set": ("Real held-out images: sha256 {digest}", "真实图片（留出集）：sha256 {digest}"),
+    "beside_set": (
+        "Real images beside: {name} (sha256 {digest})",
+        "对照真实图片：{name}（sha256 {digest}）",
+    ),
     "extractor": ("Features: {name} (sha256 {digest})", "特征网络：{name}（sha256 {digest}）"),
     "measured": ("Images measured per row: {count}", "每行评估图片数：{count} 张"),
     "batch_size": ("Batch size: {size}", "Batch size：{size}"),
@@ -22,6 +26,8 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "{total}（{generation} + {measuring}）",
     ),
     "real_images": ("Real held-out images", "真实图片（留出集）"),
+    "real_images_of": ("Real images ({name})", "真实图片（{name}）"),
+    "of_fewer": ("{figure} (of {count})", "{figure}（{count} 张）"),
     "clip": ("Clipping", "裁剪"),
     "yes": ("yes", "是"),
     "no": ("no", "否"),
@@ -47,6 +53,15 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "the table, so that among many it is flattered by chance.",
         "≈ 表示与该列最佳值（粗体）无法区分（t 检验，95%；同噪声的行按配对差值比较）。"
         "最佳值是看过表中所有行之后选出的，行数较多时会因偶然而偏好。",
+    ),
+    "fewer_meaning": (
+        "(of a number) behind a figure of real images: there were not as many as generated ones, and few "
+        "images bias a Fréchet distance upward.",
+        "真实图片数值后的（张数）表示其数量与生成图片不同；图片较少会使 Fréchet 距离偏高。",
+    ),
+    "nearest_meaning": (
+        "What real images score in the distance from the nearest training image is that of held-out ones.",
+        "与最近训练图片的距离一列中，真实图片的数值取自留出集。",
     ),
     "weights": ("Weights", "权重"),
     "overlap": ("Overlap with real images:", "与真实图片的重合："),

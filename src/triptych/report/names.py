@@ -71,6 +71,10 @@ DISTANCES = frozenset({"fid", "fd_dinov2", "fd_classifier", "frechet_classifier"
 """Fréchet distances, which few images bias upward."""
 
 
+MEMORISATION = frozenset({"nearest", "nearest_classifier"})
+"""Distances from training images, which stand beside those of held-out images whatever the others do."""
+
+
 def metric_name(key: str) -> MetricName:
     """Return how the metric `key` is printed."""
     return METRICS.get(key, MetricName(key, "unknown", 4))

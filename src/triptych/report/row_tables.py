@@ -75,9 +75,20 @@ def figures_table(
         for told, cells, cost in zip(described, zip(*columns, strict=True), spent, strict=True)
     ]
     if alike and any(figure.real is not None for row in rows for figure in row.figures.values()):
-        filler = [words("real_images"), *[NONE] * (len(described[0]) - 1)]
-        lines.append((*filler, *(_real(rows, metric) for metric in metrics), *[NONE] * len(spent[0])))
+        filler = [_real_images(rows, words), *[NONE] * (len(described[0]) - 1)]
+        lines.append((*filler, *(_real(rows, metric, words) for metric in metrics), *[NONE] * len(spent[0])))
     return Table(titles, tuple(lines))
+
+
+def real_side(rows: Sequence[Row]) -> str:
+    """Return name and split of the real images beside rows of one table; empty in older records."""
+    besides = (passport.beside for row in rows for passport in row.passports)
+    return " / ".join(distinct(beside for beside in besides if beside))
+
+
+def fewer(figure: Figure) -> bool:
+    """Whether the real figure is of another number of images than the generated one, fewer as a rule."""
+    return figure.real is not None and figure.real_n is not None and figure.n not in (0, figure.real_n)
 
 
 def metric_label(metric: str, words: Language) -> str:
@@ -222,7 +233,18 @@ def _mse(row: Row, words: Language) -> str:
     return words("mse_rank", mse=mse, rank=rank, count=len(errors))
 
 
-def _real(rows: Sequence[Row], metric: str) -> str:
+def _real_images(rows: Sequence[Row], words: Language) -> str:
+    name = real_side(rows)
+    return words("real_images_of", name=name) if name else words("real_images")
+
+
+def _real(rows: Sequence[Row], metric: str, words: Language) -> str:
     figures = [figure for row in rows if (figure := row.figure(metric)) and figure.real is not None]
-    decimals = metric_name(metric).decimals
-    return " / ".join(distinct(numbers.figure(figure.real or 0.0, decimals) for figure in figures)) or NONE
+    return " / ".join(distinct(_real_text(figure, words) for figure in figures)) or NONE
+
+
+def _real_text(figure: Figure, words: Language) -> str:
+    """Return what real images score, with their number where it is not that of the generated ones."""
+    assert figure.real is not None, "only figures that have a real one beside them"
+    text = numbers.figure(figure.real, metric_name(figure.metric).decimals)
+    return words("of_fewer", figure=text, count=numbers.count(figure.real_n or 0)) if fewer(figure) else text
