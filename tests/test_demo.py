@@ -4,7 +4,7 @@ import json
 
 import demo
 import pytest
-from training.tiny import TINY
+from training.tiny import SIZES, TINY
 
 from triptych.cli import main
 from triptych.commands import VERBS
@@ -51,7 +51,7 @@ def test_it_shows_what_the_commands_made(tmp_path, monkeypatch, capsys):
     """The steps as they are typed, of two tiny runs in place of the recipes'."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("triptych.report.assets.Assets.draw", lambda self, run, name, draw: None)
-    short = (*TINY, "--training.max-steps", "2", "--training.preview-every", "0", "--quiet")
+    short = (*SIZES["unet"], *TINY, "--training.max-steps", "2", "--training.preview-every", "0", "--quiet")
     for name in ("a", "b"):
         assert main(["train", "digits-unet", "--name", name, *short]) == 0
     for step in demo.steps(("a", "b"))[1:]:

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from training.tiny import TINY
+from training.tiny import SIZES
+from training.tiny import TINY as SCHEDULE
 
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.read import read
@@ -17,6 +18,7 @@ from triptych.record.record import Record
 from triptych.training import step
 from triptych.training.loss import StepLoss
 
+TINY = [*SIZES["unet"], *SCHEDULE]
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
 

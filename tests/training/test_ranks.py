@@ -171,7 +171,7 @@ def test_stop_on_two_resume_on_three_and_on_one(whole, tmp_path):
     assert errors[0] == pytest.approx(errors[1], rel=1e-4)
 
 
-def test_a_stop_reaches_all_ranks_and_is_no_failure_to_torchrun(tmp_path):
+def test_a_stop_reaches_all_ranks_none_of_which_fails(tmp_path):
     process = torchrun(2, *command(tmp_path, "--training.epochs", "2000", "--training.preview-every", "0"))
     record = tmp_path / "tiny" / "record.jsonl"
     while not record.exists() or record.read_text().count('"saved"') < 2:
@@ -182,8 +182,16 @@ def test_a_stop_reaches_all_ranks_and_is_no_failure_to_torchrun(tmp_path):
     (stopped,) = Record.of_run(tmp_path / "tiny").history().of_kind(Stopped)
     assert stopped.data.reason == "SIGTERM"
     assert "stopped (SIGTERM) and saved" in said
+    assert "exitcode" not in said  # as torchrun lists those that failed; it ends by the signal itself
     newest = sorted((tmp_path / "tiny" / FOLDER).glob("epoch-*"))[-1]
     assert checkpoint(tmp_path, newest.name).state["step"] == stopped.step
+
+
+def test_time_that_is_over_at_the_start_is_noticed_before_the_first_step(tmp_path):
+    code, said = finished(torchrun(2, *command(tmp_path, "--max-minutes", "0.0001")))
+    assert code == 0, said
+    assert said.count("stopped (max-minutes) before the first step") == 1
+    assert not list((tmp_path / "tiny").glob("checkpoints/epoch-*"))
 
 
 DYING = """
@@ -328,9 +336,10 @@ def test_one_device_is_not_shared_by_its_number(tmp_path):
 
 
 def test_a_batch_size_per_rank_is_multiplied(tmp_path):
-    code, said = finished(
-        torchrun(2, *command(tmp_path, "--training.batch-size-per-rank", "250", "--training.max-steps", "1"))
-    )
+    asked = command(tmp_path, "--training.max-steps", "1")
+    at = asked.index("--training.batch-size")
+    asked[at : at + 2] = ["--training.batch-size-per-rank", "250"]
+    code, said = finished(torchrun(2, *asked))
     assert code == 0, said
     started = Record.of_run(tmp_path / "tiny").history().started
     assert started.config["training"]["batch_size"] == 500

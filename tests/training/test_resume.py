@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.tiny import checkpoint, figures, train
+from training.tiny import SIZES, TINY, checkpoint, figures, train
 
 import triptych
 from triptych.checkpoints.find import FOLDER
+from triptych.cli import main
 from triptych.commands import training_session
+from triptych.data import DataConfig
 from triptych.record.events import Resumed
 from triptych.record.record import Record
 from triptych.runs import Run
@@ -198,6 +200,31 @@ def test_two_runs_are_the_same_and_another_seed_is_not(whole, tmp_path):
     assert train(tmp_path, "--seed", "1", name="other") == 0
     a, b = checkpoint(tmp_path, LAST), checkpoint(tmp_path, LAST, name="other")
     assert not torch.equal(a.tensors["weights"]["conv_in.weight"], b.tensors["weights"]["conv_in.weight"])
+
+
+def test_that_nothing_is_left_to_train_is_told_without_the_images(tmp_path, monkeypatch, capsys):
+    """Unless a checkpoint is broken: then training goes on, which takes them."""
+    assert train(tmp_path, "--training.keep-full", "2") == 0
+    own = ["train", "digits-unet", "--name", "tiny", "--runs", str(tmp_path), *SIZES["unet"], *TINY]
+    loaded, honest = [], DataConfig.load
+
+    def load(*args):
+        loaded.append(1)
+        return honest(*args)
+
+    monkeypatch.setattr(DataConfig, "load", load)
+    capsys.readouterr()
+    assert main(own) == 0
+    told = "tiny is trained to its end; more --training.epochs would go on from there\n"
+    assert capsys.readouterr().err.endswith(told)
+    assert main([*own, "--seed", "1"]) == 2
+    assert "it was trained with 0" in capsys.readouterr().err
+    assert not loaded
+    (tmp_path / "tiny" / FOLDER / LAST / "state.json").unlink()
+    assert main(own) == 0
+    assert loaded
+    assert "resumed at step 12 from epoch-00004" in capsys.readouterr().err
+    assert checkpoint(tmp_path, LAST).state["step"] == 18
 
 
 def test_a_finished_run_is_left_alone_and_can_be_extended(tmp_path):

@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 
 from triptych.backbones.costs import costs
-from triptych.checkpoints.find import FOLDER, all_checkpoints
+from triptych.checkpoints.find import FOLDER, RESUMED_FROM, all_checkpoints, lost, newest_valid
 from triptych.checkpoints.lock import lock
+from triptych.checkpoints.verify import read_state
 from triptych.commands.ready import Ready, for_ranks, trial
 from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.training_console import TrainingConsole
@@ -58,6 +59,8 @@ def train_run(
     each = experiment.training.batch_size_per_rank
     experiment = for_ranks(experiment, ranks)
     ranks.lead(lambda: refuse_imported(folder))
+    if ended := ranks.lead(lambda: clock_of_trained(folder, experiment, each)):
+        return tell_end(folder, ended, console)
     watch = WorkConsole(console.say, quiet=console.quiet)
     with ranks.in_turn():  # what the first one decodes, the others find in the cache
         ready = trial(lambda: Ready.of(experiment, watch, saves=ranks.first))
@@ -68,20 +71,45 @@ def train_run(
     with ExitStack() as held, stop.own:
         ranks.lead(lambda: held.enter_context(lock(folder)))
         training = open_training(folder, ready, console, ranks, each)
-        stopped = None
         if training is None:
-            limit = "max-steps" if clock.total_steps < clock.end_of(experiment.training.epochs) else "epochs"
-            console.say(f"{folder} is trained to its end; more --training.{limit} would go on from there")
-        else:
-            console.say(disk)
-            for line in ready.denoiser.backbone.implementations(ready.device):
-                console.say(line)
-            if experiment.training.compile:
-                console.say(compile_network(ready.denoiser))
-            with console.bar(training):
-                stopped = training.run(stop)
-            console.closing(folder, stopped, training.state.step)
+            return tell_end(folder, clock, console)
+        console.say(disk)
+        for line in ready.denoiser.backbone.implementations(ready.device):
+            console.say(line)
+        if experiment.training.compile:
+            console.say(compile_network(ready.denoiser))
+        with console.bar(training):
+            stopped = training.run(stop)
+        console.closing(folder, stopped, training.state.step)
     return {"run": str(folder), "stopped": stopped}
+
+
+def clock_of_trained(folder: Path, experiment: ExperimentConfig, each: int | None = None) -> Clock | None:
+    """Return the clock of the run in `folder` where that is trained to its end, told without its images.
+
+    None also where something is missing or broken: what is left is then for the resume to say.
+
+    Raises:
+        UserError: the experiment differs from it in what a run cannot change on the way.
+    """
+    history = Record(folder / FILE_NAME).history()
+    if not (history.events and history.finished):
+        return None
+    changes_since(folder, experiment, each)
+    root = folder / FOLDER
+    newest, skipped = newest_valid(root, RESUMED_FROM)
+    if newest is None or skipped or lost(root, recorded(history), newest):
+        return None
+    clock = Clock(experiment.training, history.started.data.train_images)
+    step = read_state(newest).get("step")
+    return clock if type(step) is int and step >= clock.total_steps else None
+
+
+def tell_end(folder: Path, clock: Clock, console: TrainingConsole) -> dict:
+    """Say that there is nothing left to train, and return it as `train_run` does."""
+    limit = "max-steps" if clock.total_steps < clock.end_of(clock.config.epochs) else "epochs"
+    console.say(f"{folder} is trained to its end; more --training.{limit} would go on from there")
+    return {"run": str(folder), "stopped": None}
 
 
 def told_of_disk(folder: Path, clock: Clock, ready: Ready) -> str:

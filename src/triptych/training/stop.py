@@ -69,7 +69,8 @@ class AgreedStop:
     """A stop of all ranks after the same step, whichever of them was asked to.
 
     Each time that it is asked, it begins to collect the ranks' wishes and answers with those of the time
-    before, which have arrived meanwhile: nobody waits, and a stop comes one step later.
+    before, which have arrived meanwhile: nobody waits, and a stop comes one step later. Only at the first
+    time, before the first step, all wait for each other.
 
     Args:
         own: what this rank was asked.
@@ -88,9 +89,7 @@ class AgreedStop:
         if not self.ranks.many:
             return self.own.reason
         before, self._pending = self._pending, self._collect()
-        if before is None:
-            return None
-        work, wish = before
+        work, wish = before or self._pending
         work.wait()
         return self.REASONS[int(wish)]
 
