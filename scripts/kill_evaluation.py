@@ -4,8 +4,9 @@
 
 What follows `--` goes to `triptych evaluate`. It runs on two copies of the run: on one it is left alone, on
 the other it is killed at drawn moments, spread over its length, and given again until it is through. Both
-records must then hold the same figures to the last bit, and no batch of images may have been drawn twice but
-those that a kill cut off. What was quoted before the first image is set against what it took, left alone.
+records must then hold the same figures to the last bit. What a kill left of a row must still be there at the
+next one, and no batch drawn again; nothing may be left at the end. What was quoted before the first image is
+set against what it took, left alone.
 
 Processes are forked from a parent that has loaded torch, as in `kill_training.py`.
 """
@@ -13,6 +14,7 @@ Processes are forked from a parent that has loaded torch, as in `kill_training.p
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import shutil
@@ -87,6 +89,31 @@ def batches(run: Path) -> int:
     return found
 
 
+def journals(run: Path) -> dict[str, list[bytes]]:
+    """Return the whole lines in the journal of each unfinished row, which no process is writing now."""
+    whole = {}
+    for path in run.glob(JOURNALS):
+        whole[path.parent.name] = [line for line in path.read_bytes().split(b"\n") if line.endswith(b"}")]
+    return whole
+
+
+def drawn_twice(before: dict[str, list[bytes]], after: dict[str, list[bytes]]) -> list[str]:
+    """Return what is wrong with the journals after a kill, which those after the kill before have grown to.
+
+    A row that is gone was finished.
+    """
+    problems = [
+        f"{name}: batches that were there are not"
+        for name, lines in before.items()
+        if name in after and after[name][: len(lines)] != lines
+    ]
+    for name, lines in after.items():
+        numbers = [json.loads(line)["batch"] for line in lines]
+        if len(set(numbers)) < len(numbers):
+            problems.append(f"{name}: batches {numbers} were drawn")
+    return problems
+
+
 def left_alone(run: Path, command: Sequence[str], log: Path, tally: Tally) -> None:
     """Evaluate to the end, and note what was quoted and what it took."""
     with Life(run, command, log) as life:
@@ -103,6 +130,7 @@ def killed(
     run: Path, command: Sequence[str], log: Path, kills: int, draw: random.Random, tally: Tally
 ) -> None:
     """Evaluate, killed so many times at moments spread over the whole, and then to the end."""
+    before: dict[str, list[bytes]] = {}
     for kill in range(kills):
         rows = tally.rows * (kill + draw.random()) / (kills + 0.5)
         with Life(run, command, log) as life:
@@ -114,6 +142,8 @@ def killed(
                 raise Failed(f"it ended with {life.code} before kill {kill + 1}: {life.said()}")
         tally.kills += 1
         tally.inside += batches(run) > 0
+        tally.problems += drawn_twice(before, after := journals(run))
+        before = after
     with Life(run, command, log) as life:
         if life.end() != 0:
             raise Failed(f"the last start ended with {life.code}: {life.said()}")
@@ -142,7 +172,7 @@ def trial(source: Path, place: Path, options: Sequence[str], kills: int, seed: i
     left_alone(alone, ["evaluate", str(alone), *options], place / "alone.log", tally)
     command = ["evaluate", str(other), *options]
     killed(other, command, place / "killed.log", kills, random.Random(seed), tally)
-    tally.problems = compared(alone, other)
+    tally.problems += compared(alone, other)
     return tally
 
 

@@ -4,12 +4,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands.command_line import say, the_line
 from training.tiny import train
 
 from triptych.cli import main
+from triptych.commands import evaluation_lines
 from triptych.commands.evaluation_lines import quote
 from triptych.evaluation.judge import Judge
 from triptych.record.events import Evaluated
@@ -69,6 +71,16 @@ def test_what_is_known_costs_nothing_and_is_said(run, capsys):
     assert lines[1].endswith("(from the record)") and not lines[2].endswith("(from the record)")
     assert told(capsys, "evaluate", run, *QUICK, "--guidance", "1", "2")[0] == "2 rows, all in the record"
     assert len(rows_of(run)) == 2
+
+
+def test_the_disk_that_features_take_is_told_where_it_is_much_and_must_be_free(run, capsys, monkeypatch):
+    monkeypatch.setattr(evaluation_lines, "WORTH_TELLING", 1e4)
+    lines = told(capsys, "evaluate", run, *QUICK, "--metrics", "fd_classifier")
+    assert lines[0].endswith(" to measure), and 0.1 MB of disk for features")
+    assert not (run / "evaluations").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    line = the_line(capsys, "evaluate", run, *QUICK, "--metrics", "fd_classifier", "--seed", "1")
+    assert "keep the features of 80 images, 0.1 MB: 0.1 MB are free in" in line
 
 
 def test_further_metrics_are_a_further_row_and_then_known(run, capsys):

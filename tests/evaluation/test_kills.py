@@ -37,6 +37,16 @@ def test_what_differs_is_told(tmp_path):
     assert len(kill_evaluation.compared(other, other)) == 1
 
 
+def test_batches_that_are_drawn_again_are_told():
+    one, two = b'{"batch": 0, "sha256": "a"}', b'{"batch": 1, "sha256": "b"}'
+    assert kill_evaluation.drawn_twice({"row": [one]}, {"row": [one, two], "next": [one]}) == []
+    assert kill_evaluation.drawn_twice({"row": [one]}, {}) == []
+    assert kill_evaluation.drawn_twice({"row": [one]}, {"row": [two]}) == [
+        "row: batches that were there are not"
+    ]
+    assert kill_evaluation.drawn_twice({}, {"row": [one, one]}) == ["row: batches [0, 0] were drawn"]
+
+
 def test_seconds_of_what_is_printed():
     assert kill_evaluation.seconds("1h 2m 3.4s") == 3723.4
     assert kill_evaluation.seconds("0.043s") == 0.043

@@ -93,6 +93,14 @@ def test_rows_that_were_measured_otherwise_are_not_compared(change: dict):
         best_row([*ROWS, other], "fd_classifier")
 
 
+def test_figures_of_another_definition_are_neither_compared_nor_taken_from_the_record():
+    older = replace(ROWS[0], figures=(replace(ROWS[0].figures[0], version=0),))
+    with pytest.raises(UserError, match="definition"):
+        best_row([older, ROWS[1]], "fd_classifier")
+    assert recorded(ROWS, ROWS[0].passport, {"fd_classifier": "classifier"}) is not None
+    assert recorded([older], ROWS[0].passport, {"fd_classifier": "classifier"}) is None
+
+
 @pytest.mark.parametrize(
     ("x", "y"),
     [([1, 2, 3, 4], [2, 1, 4, 3]), ([1, 1, 2, 5, 5], [3, 1, 1, 2, 9]), ([0.1, 7, -3], [1, 2, 3])],

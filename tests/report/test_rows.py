@@ -72,6 +72,12 @@ def test_other_images_and_other_real_ones_are_other_rows(run, change):
     assert len(rows(run)) == 2
 
 
+def test_figures_of_another_definition_stand_in_another_table(run):
+    run.evaluate(100, (replace(accuracy(0.5), version=2),), extractors=CLASSIFIER)
+    run.evaluate(200, (accuracy(0.6),), extractors=CLASSIFIER)
+    assert len(groups(rows(run))) == 2
+
+
 def test_a_network_that_changed_makes_another_row_and_figures_join_the_newer_one(run):
     run.evaluate(100, (accuracy(0.5),), extractors={"classifier": "before"})
     run.evaluate(100, (fid(9.0),), extractors=INCEPTION)

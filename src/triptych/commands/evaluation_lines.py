@@ -16,9 +16,14 @@ from triptych.report.names import metric_name
 from triptych.report.numbers import duration, uncertain
 from triptych.report.numbers import figure as in_digits
 from triptych.runs import Run
+from triptych.training.disk import size
 
 if TYPE_CHECKING:
     from triptych.commands.sweep import Asked, Measured
+
+
+WORTH_TELLING = 1e9
+"""Bytes of disk from which an evaluation says that it takes them."""
 
 
 def quote(missing: Sequence[Asked], count: int) -> str:
@@ -34,9 +39,11 @@ def quote(missing: Sequence[Asked], count: int) -> str:
     images = sorted({row.request.count for row in missing})
     text += f" of {' or '.join(f'{number:,}' for number in images)} images"
     text += f", {len(missing)} to measure" if len(missing) < count else ""
+    disk = max(row.sweep.disk(row) for row in missing)
     cost = sum((row.sweep.cost(row) for row in missing), Cost())
     parts = f"{duration(cost.drawing)} to draw, {duration(cost.measuring)} to measure"
-    return f"{text}: about {duration(cost.total)} ({parts})"
+    features = f", and {size(disk)} of disk for features" if disk >= WORTH_TELLING else ""
+    return f"{text}: about {duration(cost.total)} ({parts}){features}"
 
 
 def line_of(row: Evaluated) -> str:
@@ -118,7 +125,7 @@ def _over_seeds(found: Sequence[Measured], metric: str) -> list[str]:
         if value is not None:
             how = f"epoch {p.epoch:g}, {p.weights}, {p.sampler}, scale {p.guidance:g}"
             run = measured.asked.sweep.run
-            key = how, p.seed, p.clip, p.precision, comparable(p, metric)
+            key = how, p.seed, p.clip, p.precision, comparable(measured.row, metric)
             alike = sets.setdefault(key, {}).setdefault(_but_for_seed(run), {})
             alike.setdefault(run.experiment.seed, (run.folder.name, value))
     lines = []

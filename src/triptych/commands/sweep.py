@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ from triptych.metrics.metric import Metric
 from triptych.record.events import Evaluated, Passport
 from triptych.record.pictures import save_png
 from triptych.runs import Model, Run
+from triptych.training.disk import size
 from triptych.work import Watch
 
 FOLDER = "evaluations"
@@ -193,6 +195,21 @@ class Sweep:
         left = asked.judge.store(request, asked.passport, self.folder).left()
         metrics = yardstick.seconds(self._labels(request), request.count)
         return self._of_image[kind].times(left / self.ranks.size) + Cost(measuring=metrics)
+
+    def disk(self, asked: Asked) -> int:
+        """Return the bytes of disk that a row takes while it is measured.
+
+        Raises:
+            UserError: fewer are free.
+        """
+        need = asked.judge.disk(asked.request)
+        kept = sum(path.stat().st_size for path in self.folder.glob("*/*"))  # what a kill left is of it
+        free = shutil.disk_usage(self.run.folder).free
+        if need > free + kept:
+            asked_for = f"keep the features of {asked.request.count:,} images, {size(need)}"
+            remedy = "free some, ask for fewer images with --count, or for other --metrics"
+            raise UserError(asked_for, f"{size(free)} are free in {self.run.folder}", remedy)
+        return need
 
     def measure(self, asked: Asked, *, silent: bool) -> Evaluated:
         """Return a row, drawn and measured now, and recorded."""

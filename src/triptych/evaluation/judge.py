@@ -22,7 +22,7 @@ from triptych.evaluation.drawing import draw_features
 from triptych.evaluation.yardstick import Reference, Yardstick
 from triptych.generation import Generated, Request
 from triptych.metrics import named_metrics
-from triptych.metrics.feature_store import FeatureStore
+from triptych.metrics.feature_store import BYTES, FeatureStore
 from triptych.metrics.metric import Metric
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import Evaluated, Passport
@@ -143,6 +143,10 @@ class Judge:
         """Return where in `folder` the features of a row are kept until it is recorded."""
         key, kept = row_key(passport), self.yardstick.kept
         return FeatureStore(folder / key[:20], kept, request.count, request.batch_size, key)
+
+    def disk(self, request: Request) -> int:
+        """Return the bytes that the features of a row take on the disk until it is recorded."""
+        return BYTES * request.count * sum(self.yardstick.kept.values())
 
     def _measured(
         self, denoiser: Denoiser, request: Request, passport: Passport, store: FeatureStore

@@ -90,6 +90,7 @@ def figures(
                 n=value.n,
                 real_n=truth.n if truth else None,
                 real_spread=truth.spread if truth else None,
+                version=metric.version,
             )
         )
     return tuple(out)

@@ -49,14 +49,14 @@ class Agreement:
     checkpoints: int
 
 
-def comparable(passport: Passport, metric: str) -> tuple:
+def comparable(row: Evaluated, metric: str) -> tuple:
     """Return what two rows must share for their figures of a metric to stand in one column.
 
-    Real images on both sides, the extractor, and the number of images.
+    Real images on both sides, the extractor, the metric's definition, and the number of images.
     """
-    p = passport
+    p, figure = row.passport, figure_of(row, metric)
     extractor = p.extractors.get(METRICS[metric].extractor) if metric in METRICS else None
-    return p.reference_digest, p.held_out_digest, extractor, p.count
+    return p.reference_digest, p.held_out_digest, extractor, figure.version if figure else None, p.count
 
 
 def figure_of(row: Evaluated, metric: str) -> Figure | None:
@@ -114,12 +114,12 @@ def _alike(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
     newest: dict[str, Evaluated] = {}
     for row in rows if metric in METRICS else ():
         if _measured([row], metric):
-            key = repr((_identity(row.passport), comparable(row.passport, metric)))
+            key = repr((_identity(row.passport), comparable(row, metric)))
             newest.pop(key, None)
             newest[key] = row
     groups: dict[tuple, list[Evaluated]] = {}
     for row in newest.values():
-        key = comparable(row.passport, metric)
+        key = comparable(row, metric)
         groups[key] = [*groups.pop(key, []), row]  # the group of the last row comes last
     most = max((found[0].passport.count for found in groups.values()), default=0)
     return next((found for found in reversed(groups.values()) if found[0].passport.count == most), [])
@@ -192,7 +192,9 @@ def recorded(rows: Sequence[Evaluated], passport: Passport, metrics: Mapping[str
     for row in same:
         for figure in row.figures:
             extractor = metrics.get(figure.metric)
-            if extractor and row.passport.extractors.get(extractor) == passport.extractors[extractor]:
+            if extractor is None or figure.version != METRICS[figure.metric].version:
+                continue
+            if row.passport.extractors.get(extractor) == passport.extractors[extractor]:
                 found[figure.metric] = figure
     if found.keys() != metrics.keys():
         return None
@@ -227,10 +229,10 @@ def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, F
         value = None if figure is None else loss(figure)
         if figure is not None and value is not None:
             found.append((row, figure, value))
-    if len({comparable(row.passport, metric) for row, _, _ in found}) > 1:
+    if len({comparable(row, metric) for row, _, _ in found}) > 1:
         raise UserError(
             f"compare rows by {metric}",
-            "they differ in reference set, held-out images, extractor, or number of images",
+            "they differ in reference set, held-out images, extractor, definition, or number of images",
             "compare rows that were measured alike",
         )
     return found

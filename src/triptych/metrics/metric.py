@@ -54,6 +54,8 @@ class Metric(ABC):
     """Whether it can only be computed for images that were asked for by class."""
     compares: ClassVar[bool] = True
     """Whether it reads features of the reference, and not only which classes are there."""
+    version: ClassVar[int] = 1
+    """Of its definition: to be raised when the same features come to give another value."""
     memorisation: ClassVar[bool] = False
     """Whether its reference has to be what the model was trained on, whatever others are compared with."""
 

@@ -84,3 +84,5 @@ class Figure:
     """Standard error of `real`, None where it is undefined and in records of older versions."""
     per_class_n: tuple[int, ...] | None = None
     """Number of images behind each of `per_class`; None in records of older versions."""
+    version: int = 1
+    """Of the metric's definition: figures of unlike ones are not set side by side."""

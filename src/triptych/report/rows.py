@@ -44,6 +44,11 @@ class Row:
         return {name: digest for passport in self.passports for name, digest in passport.extractors.items()}
 
     @cached_property
+    def versions(self) -> dict[str, int]:
+        """The version of the definition of every metric that it has."""
+        return {name: figure.version for name, figure in self.figures.items()}
+
+    @cached_property
     def figures(self) -> dict[str, Figure]:
         """The newest figure of each metric, in the order in which metrics occur."""
         return {figure.metric: figure for event in reversed(self.events) for figure in event.data.figures}
@@ -200,11 +205,12 @@ def _same_images(a: Row, b: Row) -> bool:
 
 
 def _measured_alike(a: Row, b: Row) -> bool:
-    return a.measured == b.measured and _agree(a.extractors, b.extractors)
+    alike = _agree(a.extractors, b.extractors) and _agree(a.versions, b.versions)
+    return a.measured == b.measured and alike
 
 
-def _agree(a: Mapping[str, str], b: Mapping[str, str]) -> bool:
-    return all(b.get(name, digest) == digest for name, digest in a.items())
+def _agree(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
+    return all(b.get(name, value) == value for name, value in a.items())
 
 
 def _shared(row: Row, table: Sequence[Row]) -> int:
