@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_refused(runs, marker, capsys, harm):
     plan(folder / FOLDER / NAME)
     before = snapshot(folder)
     capsys.readouterr()
-    assert train(runs) == 2
+    assert train(runs, "--training.epochs", "7") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"resume {folder / FOLDER / NAME}: " in line and reason in line
     assert snapshot(folder) | {".lock": b""} == before | {".lock": b""}
