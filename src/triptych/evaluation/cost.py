@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean
 
 import torch
 
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
 from triptych.generation import Request, steps_of
+from triptych.images import to_pixels
 from triptych.metrics.extractors.extractor import Extractor
 
-STEPS = 8
-"""Most steps of a sampler that are timed, after one that is not."""
+ENOUGH = 0.5
+"""Seconds of a sampler's steps that are timed, after one that is not: others may use the machine as well."""
 LONG = 2.0
 """Seconds after which no further step, and no larger batch of an extractor, is tried."""
 
@@ -43,22 +44,34 @@ class Cost:
 
 @torch.no_grad()
 def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
-    """Return about how many seconds an image of a full batch takes to draw, by the first steps of one."""
+    """Return about how many seconds an image of a full batch takes to draw, by the first steps of a few."""
     size = min(request.batch_size, request.count)
     device = next(denoiser.parameters()).device
     denoiser.eval()
-    _, steps, _ = steps_of(denoiser, request, torch.arange(size, device=device))
+    index = torch.arange(size, device=device)
+    begun: list[float] = []  # what it takes to draw a batch's noise
     taken: list[float] = []
-    start = last = time.perf_counter()
-    for _ in steps:
-        synchronize(device)
-        now = time.perf_counter()
-        taken.append(now - last)
+    last = time.perf_counter()
+    while sum(taken[1:]) < ENOUGH and sum(taken) < LONG:
+        _, steps, noise = steps_of(denoiser, request, index)
+        to_pixels(noise)
+        now = _now(device)
+        begun.append(now - last)
         last = now
-        if len(taken) > STEPS or (len(taken) > 1 and now - start > LONG):
-            break
-    usual = median(taken[1:] or taken)  # the first step also makes what the others find ready
-    return usual * request.sampler.steps / size
+        for _ in steps:
+            now = _now(device)
+            taken.append(now - last)
+            last = now
+            if sum(taken[1:]) >= ENOUGH or sum(taken) >= LONG:
+                break
+    # The first of each also makes what the others find ready.
+    return (mean(begun[1:] or begun) + mean(taken[1:] or taken) * request.sampler.steps) / size
+
+
+def _now(device: torch.device) -> float:
+    """Return the time when all work on a device is done."""
+    synchronize(device)
+    return time.perf_counter()
 
 
 def measuring_seconds(
@@ -86,5 +99,4 @@ def _seconds(extractor: Extractor, pixels: torch.Tensor) -> float:
 def _timed(work: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     work()
-    synchronize(device)
-    return time.perf_counter() - start
+    return _now(device) - start
