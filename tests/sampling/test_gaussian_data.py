@@ -14,6 +14,13 @@ from triptych.sampling.sampler import sample
 MEAN, DEVIATION = 0.3, 0.5
 
 
+MANY = [
+    *(f"{name}:1000" for name in SAMPLERS),
+    *("ddim:1000,eta=1", "dpm++:1000,eta=1", "dpm++:1000,eta=0.5,order=3"),
+    *("heun:200,churn=40", "euler:1000,churn=100,churn_from=0.1,churn_to=5"),
+]
+
+
 def exact(x, level):
     """E[x_0 | x_t] for x_0 ~ N(MEAN, DEVIATION^2)."""
     gain = level.alpha * DEVIATION**2 / (level.alpha**2 * DEVIATION**2 + level.sigma**2)
@@ -34,7 +41,7 @@ def draw(config, count=10_000, schedule="cosine"):
     return steps_of(config, count, schedule)[-1].x
 
 
-@pytest.mark.parametrize("spec", [*(f"{name}:1000" for name in SAMPLERS), "ddim:1000,eta=1"])
+@pytest.mark.parametrize("spec", MANY)
 def test_many_steps_give_the_data(spec):
     x = draw(named_sampler(spec))
     assert abs(float(x.mean()) - MEAN) < 0.02

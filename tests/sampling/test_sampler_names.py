@@ -50,7 +50,7 @@ def test_a_label_says_what_differs_from_the_default(label, config):
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("euler", "choose from ddpm, ddim"),
+        ("oiler", "choose from ddpm, ddim"),
         ("", "no such sampler"),
         ("ddim:x", "no number of steps"),
         ("ddim:-3", "no number of steps"),
@@ -66,6 +66,16 @@ def test_a_label_says_what_differs_from_the_default(label, config):
         ("ddim:50,variance=large", "it has no option 'variance'; choose from eta, spacing"),
         ("ddpm:50,variance=huge", "small or large"),
         ("ddim:50,spacing=random", "choose from trailing, leading"),
+        ("dpm++:20,order=4", "choose 1, 2 or 3"),
+        ("dpm++:20,order=two", "no int"),
+        ("dpm++:20,eta=-1", "0 <= eta <= 1"),
+        ("unipc:10,order=0", "choose 1, 2 or 3"),
+        ("unipc:10,function=bh3", "choose bh1 or bh2"),
+        ("deis:10,order=5", "choose 1, 2, 3 or 4"),
+        ("deis:10,variable=t", "choose log-rho or rho"),
+        ("ipndm:10,order=5", "choose 1, 2, 3 or 4"),
+        ("heun:18,churn=-1", "choose 0 or more"),
+        ("euler:18,churn_noise=nan", "choose 0 or more"),
     ],
 )
 def test_bad_names_say_what_to_write(spec, told):
@@ -78,4 +88,10 @@ def test_options_of_another_sampler_are_refused():
     with pytest.raises(UserError, match="it has no option 'eta'"):
         named_sampler("ddpm", eta=0.5)
     with pytest.raises(UserError, match="no such sampler"):
-        SamplerConfig("euler", 5)
+        SamplerConfig("oiler", 5)
+
+
+def test_tables_have_a_name_for_every_sampler():
+    from triptych.report.names import SAMPLERS as DISPLAYED
+
+    assert DISPLAYED.keys() == SAMPLERS.keys()

@@ -19,11 +19,12 @@ class SamplerOptions:
     steps: int | None = None
     """Number of steps: `ddim --steps 50` means `ddim:50`."""
     eta: float | None = None
-    """DDIM: 0 deterministic (its default), 1 as noisy as DDPM."""
+    """DDIM, DPM-Solver++: 0 deterministic (the default), 1 as noisy as DDPM, or as the reverse SDE."""
     variance: str | None = None
     """DDPM: small, the posterior's own variance (its default), or large, that of the forward step."""
     spacing: str | None = None
-    """Grid of times: trailing begins at pure noise (the default), leading is DDIM's own."""
+    """Grid of times: trailing begins at pure noise (the default), leading is DDIM's own, log-snr is even in
+    the logarithm of the signal-to-noise ratio, karras is EDM's."""
     clip: bool = True
     """Clamp predicted images to [-1, 1] in every step, after guidance."""
 

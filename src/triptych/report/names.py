@@ -16,9 +16,10 @@ SAMPLERS = {
     "ddim": "DDIM",
     "heun": "Heun",
     "euler": "Euler",
-    "dpm-solver": "DPM-Solver++",
+    "dpm++": "DPM-Solver++",
     "unipc": "UniPC",
     "ipndm": "iPNDM",
+    "deis": "DEIS",
 }
 
 

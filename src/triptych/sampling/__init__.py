@@ -15,10 +15,24 @@ from triptych.diffusion.schedules import NoiseSchedule
 from triptych.errors import UserError
 from triptych.sampling.ddim import DDIM
 from triptych.sampling.ddpm import DDPM
+from triptych.sampling.deis import DEIS
+from triptych.sampling.dpm_solver import DPMSolver
 from triptych.sampling.grids import GRIDS
+from triptych.sampling.ipndm import IPNDM
+from triptych.sampling.runge_kutta import Euler, Heun
 from triptych.sampling.sampler import Sampler
+from triptych.sampling.unipc import UniPC
 
-SAMPLERS: dict[str, type[Sampler]] = {"ddpm": DDPM, "ddim": DDIM}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "euler": Euler,
+    "heun": Heun,
+    "dpm++": DPMSolver,
+    "unipc": UniPC,
+    "ipndm": IPNDM,
+    "deis": DEIS,
+}
 """Every sampler by the name that recipes use."""
 
 SPACING = "trailing"
@@ -39,7 +53,7 @@ class SamplerConfig:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Options of the sampler that are not to have their defaults."""
     spacing: str = SPACING
-    """Grid of times: trailing (begins at pure noise) or leading (DDIM's own)."""
+    """Grid of times: trailing (begins at pure noise), leading (DDIM's own), log-snr or karras (EDM's)."""
     clip: bool = True
     """Whether predicted images are clamped to [-1, 1] in every step, after guidance."""
 
