@@ -18,7 +18,7 @@ from triptych.commands.bench import BenchOptions
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageSet
 from triptych.denoiser import Denoiser
-from triptych.diffusion.objectives import OBJECTIVES
+from triptych.diffusion.objectives import PredictionMSE
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.training.clock import Clock
@@ -94,7 +94,7 @@ def stepper(config: BackboneConfig, batch: int, size: int) -> Call:
     labels = torch.arange(IMAGES) % CLASSES
     data = ImageSet("random/train", pixels, labels, tuple(map(str, range(CLASSES))))
     denoiser = Denoiser(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
-    loss = StepLoss(denoiser, OBJECTIVES["mse"], 0, training.label_drop)
+    loss = StepLoss(denoiser, PredictionMSE(), 0, training.label_drop)
     batches = Batches(data, batch, seed=0, flip=True)
     takes = Stepper(TrainState.fresh(network, training), Clock(training, IMAGES), batches, loss)
 

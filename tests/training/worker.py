@@ -14,7 +14,7 @@ from triptych.backbones.unet import UNetConfig
 from triptych.data.batches import Batches
 from triptych.data.dataset import ImageSet
 from triptych.denoiser import Denoiser
-from triptych.diffusion.objectives import OBJECTIVES
+from triptych.diffusion.objectives import PredictionMSE
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.distributed import Ranks, joined
@@ -54,7 +54,7 @@ def stepper(
     denoiser = kind(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
     state = TrainState.fresh(network, config)
     batches = Batches(images, config.batch_size, seed=3, flip=True)
-    loss = StepLoss(denoiser, OBJECTIVES["mse"], 3, config.label_drop)
+    loss = StepLoss(denoiser, PredictionMSE(), 3, config.label_drop)
     return Stepper(state, Clock(config, len(images)), batches, loss, ranks)
 
 

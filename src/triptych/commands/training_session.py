@@ -16,7 +16,6 @@ from triptych.commands.ready import Ready, for_ranks, trial
 from triptych.commands.recorded_checkpoints import recorded
 from triptych.commands.training_console import TrainingConsole
 from triptych.commands.work_console import WorkConsole
-from triptych.diffusion.objectives import OBJECTIVES
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
@@ -184,7 +183,7 @@ def open_training(
         folder=folder,
         config=experiment.training,
         denoiser=ready.denoiser,
-        objective=OBJECTIVES[experiment.diffusion.objective],
+        objective=experiment.diffusion.build_objective(),
         dataset=ready.dataset,
         state=state,
         seed=experiment.seed,

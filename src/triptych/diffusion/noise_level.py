@@ -9,6 +9,9 @@ from torch import Tensor
 
 from triptych.devices import send
 
+SIGMA_DATA = 0.5
+"""About the standard deviation of images in [-1, 1], as EDM takes it (arXiv 2206.00364, table 1)."""
+
 
 class NoiseLevel(NamedTuple):
     """The coefficients of x_t = alpha x_0 + sigma eps.

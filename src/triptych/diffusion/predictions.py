@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from triptych.diffusion.noise_level import NoiseLevel, along
+from triptych.diffusion.noise_level import SIGMA_DATA, NoiseLevel, along
 
 
 class Prediction(Protocol):
@@ -18,6 +19,14 @@ class Prediction(Protocol):
 
     def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
         """Return what the output should be, [B, ...], for images x0 and noise eps [B, ...]."""
+        ...
+
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return the output's squared error per squared error of the x_0 read from it: of level's shape."""
+        ...
+
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return at which levels x_0 can be read from it: bool, of level's shape."""
         ...
 
 
@@ -40,6 +49,14 @@ class EpsPrediction:
         """Return eps."""
         return eps
 
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return alpha^2 / sigma^2, the signal-to-noise ratio."""
+        return (level.alpha / level.sigma) ** 2
+
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return where there is signal."""
+        return level.alpha > 0
+
 
 class X0Prediction:
     """The clean image itself."""
@@ -51,6 +68,14 @@ class X0Prediction:
     def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
         """Return x_0."""
         return x0
+
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return 1."""
+        return torch.ones_like(level.alpha)
+
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return that it can everywhere."""
+        return torch.ones_like(level.alpha, dtype=torch.bool)
 
 
 class VPrediction:
@@ -64,6 +89,73 @@ class VPrediction:
         """Return v = alpha eps - sigma x_0."""
         return along(level.alpha, eps) * eps - along(level.sigma, x0) * x0
 
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return 1 / sigma^2."""
+        return level.sigma**-2
 
-PREDICTIONS: dict[str, Prediction] = {"eps": EpsPrediction(), "x0": X0Prediction(), "v": VPrediction()}
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return where alpha^2 + sigma^2 = 1."""
+        return (torch.hypot(level.alpha, level.sigma) - 1).abs() < 1e-9
+
+
+class VelocityPrediction:
+    """eps - x_0, along which the straight path of flow matching moves (arXiv 2209.03003, equation 1)."""
+
+    def to_x0(self, output: Tensor, x: Tensor, level: NoiseLevel) -> Tensor:
+        """Return x_0 = (x - sigma u) / (alpha + sigma)."""
+        return along(1 / (level.alpha + level.sigma), x) * (x - along(level.sigma, x) * output)
+
+    def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
+        """Return eps - x_0."""
+        return eps - x0
+
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return ((alpha + sigma) / sigma)^2."""
+        return (1 + level.alpha / level.sigma) ** 2
+
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return that it can everywhere."""
+        return torch.ones_like(level.alpha, dtype=torch.bool)
+
+
+class EDMPrediction:
+    """What EDM's network adds to its skip connection, scaled to unit variance (arXiv 2206.00364, equation 7).
+
+    x_0 = c_skip y + c_out F, where y = x / alpha has noise of deviation rho = sigma / alpha on full signal.
+    Written in alpha and sigma, it is defined without signal as well.
+    """
+
+    def to_x0(self, output: Tensor, x: Tensor, level: NoiseLevel) -> Tensor:
+        """Return c_skip y + c_out F."""
+        skip, out = self._coefficients(level)
+        return along(skip, x) * x + along(out, x) * output
+
+    def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
+        """Return (x_0 - c_skip y) / c_out."""
+        skip, out = self._coefficients(level)
+        clean = (1 - skip * level.alpha) / out  # = sigma / (sigma_data |(sigma, alpha sigma_data)|)
+        return along(clean, x0) * x0 - along(skip * level.sigma / out, eps) * eps
+
+    def gain(self, level: NoiseLevel) -> Tensor:
+        """Return 1 / c_out^2, EDM's weight of the error of x_0."""
+        return self._coefficients(level)[1] ** -2
+
+    def defined(self, level: NoiseLevel) -> Tensor:
+        """Return that it can everywhere."""
+        return torch.ones_like(level.alpha, dtype=torch.bool)
+
+    @staticmethod
+    def _coefficients(level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        """Return c_skip / alpha and c_out."""
+        total = torch.hypot(level.sigma, level.alpha * SIGMA_DATA)
+        return level.alpha * (SIGMA_DATA / total) ** 2, level.sigma * SIGMA_DATA / total
+
+
+PREDICTIONS: dict[str, Prediction] = {
+    "eps": EpsPrediction(),
+    "x0": X0Prediction(),
+    "v": VPrediction(),
+    "velocity": VelocityPrediction(),
+    "edm": EDMPrediction(),
+}
 """Every prediction by the name that recipes use."""
