@@ -49,7 +49,7 @@ def test_what_is_refused_is_known():
 
 @pytest.mark.parametrize(("schedule", "prediction"), REFUSED)
 def test_pairs_that_are_undefined_are_refused_in_one_line(schedule, prediction):
-    with pytest.raises(UserError, match="; predict .*x0, ") as raised:
+    with pytest.raises(UserError, match=r"; predict .*x0, ") as raised:
         DiffusionConfig(schedule, prediction)
     assert "\n" not in str(raised.value)
 
