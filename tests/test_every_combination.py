@@ -1,0 +1,80 @@
+"""Every backbone with every diffusion, sampler, grid and scale, as the dictionaries of parts have them."""
+
+from itertools import product
+
+import pytest
+import torch
+from backbones.small import SMALL, awake
+
+from triptych.data.batches import Batch
+from triptych.denoiser import Denoiser
+from triptych.diffusion import DiffusionConfig
+from triptych.diffusion.objectives import WEIGHTS
+from triptych.diffusion.predictions import PREDICTIONS
+from triptych.diffusion.schedules import SCHEDULES
+from triptych.diffusion.times import TIMES
+from triptych.errors import UserError
+from triptych.generation import Request, generate
+from triptych.sampling import SAMPLERS, named_sampler
+from triptych.sampling.grids import GRIDS
+from triptych.training.loss import StepLoss
+
+
+def possible(schedule, prediction):
+    try:
+        return DiffusionConfig(schedule, prediction)
+    except UserError:
+        return None
+
+
+DIFFUSIONS = [config for pair in product(SCHEDULES, PREDICTIONS) if (config := possible(*pair))]
+STEPS = 2
+
+
+def steps_with_a_second_call(name, schedule):
+    """Those of Heun, but for the last and for one from pure noise."""
+    from_noise = float(SCHEDULES[schedule]().level(torch.ones((), dtype=torch.float64)).alpha) == 0
+    return STEPS - 1 - from_noise if name == "heun" else 0
+
+
+def model(kind, config, classes=3):
+    torch.manual_seed(0)
+    network = awake(SMALL[kind].build(1, 8, classes))
+    return Denoiser(network, SCHEDULES[config.schedule](), PREDICTIONS[config.prediction])
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("config", DIFFUSIONS, ids=lambda config: f"{config.schedule}-{config.prediction}")
+def test_every_sampler_draws_from_every_model(kind, config):
+    denoiser = model(kind, config)
+    for name, (scale, calls) in product(SAMPLERS, {0.0: 1, 2.5: 2}.items()):
+        (drawn,) = generate(denoiser, Request(2, scale, named_sampler(f"{name}:{STEPS}")))
+        assert drawn.pixels.shape == (2, 1, 8, 8)
+        assert drawn.pixels.float().std() > 0
+        assert drawn.calls == calls * (STEPS + steps_with_a_second_call(name, config.schedule)), name
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("spacing", GRIDS)
+def test_every_grid_lies_on_every_schedule(schedule, spacing):
+    denoiser = model("unet", DiffusionConfig(schedule, "x0"), classes=0)
+    for name in SAMPLERS:
+        (drawn,) = generate(denoiser, Request(2, 0.0, named_sampler(name, steps=4, spacing=spacing)))
+        assert drawn.pixels.float().std() > 0
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("config", DIFFUSIONS, ids=lambda config: f"{config.schedule}-{config.prediction}")
+def test_every_objective_trains_every_model(kind, config):
+    denoiser = model(kind, config).train()
+    x0, places = torch.rand(5, 1, 8, 8) * 2 - 1, range(5)
+    batch = Batch(x0, torch.arange(5) % 3, torch.arange(5), places)
+    for objective, times in product(WEIGHTS, TIMES):
+        chosen = DiffusionConfig(config.schedule, config.prediction, objective, times)
+        losses = StepLoss(denoiser, chosen.build_objective(), 0, 0.1)(batch, 0, 0, 0.1)
+        assert losses.shape == (5,)
+        assert losses.isfinite().all(), (objective, times)
+        denoiser.zero_grad()
+        losses.mean().backward()
+        norms = [parameter.grad.norm() for parameter in denoiser.parameters() if parameter.grad is not None]
+        assert 0 < float(torch.stack(norms).norm()) < float("inf"), (objective, times)
