@@ -47,6 +47,8 @@ def test_x0_is_the_posterior_mean(prediction, schedule):
     x = torch.linspace(-2, 2, 6, dtype=torch.float64).reshape(6, 1, 1, 1)
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     level = SCHEDULES[schedule]().level(torch.tensor(0.4, dtype=torch.float64))
+    if not PREDICTIONS[prediction].defined(level):
+        return  # such pairs are refused
     found = denoiser(prediction, schedule)(x, level, labels)
     truth = posterior_mean(x, level, MEANS[labels].reshape(6, 1, 1, 1).double())
     torch.testing.assert_close(found, truth, rtol=1e-5, atol=1e-6)

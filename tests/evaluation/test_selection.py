@@ -54,7 +54,7 @@ def test_each_metric_has_its_own_direction():
 
 
 def test_rows_that_their_errors_do_not_tell_from_the_best_are_ties():
-    near, far = row("near", fd_classifier=1.29), row("far", fd_classifier=1.31)  # t of 18: 2.101
+    near, far = row("near", fd_classifier=1.44), row("far", fd_classifier=1.47)  # t of 18, ten pairs: 3.197
     best = best_row([*ROWS, near, far], "fd_classifier")
     assert best.figure.estimate == 1.0
     assert best.ties == (near,)

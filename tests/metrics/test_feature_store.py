@@ -135,3 +135,25 @@ def test_a_store_goes_without_a_trace(folder):
     assert other.folder.exists()
     other.remove()
     assert not folder.parent.exists()
+
+
+def test_a_spoilt_plan_begins_the_store_anew(tmp_path):
+    """As a power cut may leave it: the row must be able to end."""
+    rows = {"features": torch.rand(4, 3)}
+    first = FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x")
+    first.write(0, rows)
+    (tmp_path / "s" / "plan.json").write_text("")
+    again = FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x")
+    assert again.read() == [0, 1]
+    again.write(0, rows)
+    again.write(1, {"features": torch.rand(2, 3)})
+    assert FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x").read() == []
+
+
+def test_a_store_that_is_removed_in_the_middle_is_not_taken_for_measured(tmp_path):
+    store = FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x")
+    store.write(0, {"features": torch.rand(4, 3)})
+    FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x").remove()
+    with pytest.raises(UserError, match="give the same command again"):
+        store.write(1, {"features": torch.rand(2, 3)})
+    assert FeatureStore(tmp_path / "s", {"features": 3}, 6, 4, "x").read() == [0, 1]

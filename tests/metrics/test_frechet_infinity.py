@@ -85,8 +85,8 @@ def test_more_sizes_give_about_the_same():
 
 
 def test_too_few_images_for_the_smallest_part_are_refused():
-    with pytest.raises(UserError, match=f"at least {2 * (D + 1)}"):
-        INFINITE(drawn(2 * D + 1, 0), REAL)
-    assert math.isfinite(INFINITE(drawn(2 * D + 2, 0), REAL).estimate)
+    with pytest.raises(UserError, match=f"at least {4 * (D + 1)}"):
+        INFINITE(drawn(4 * D + 3, 0), REAL)
+    assert math.isfinite(INFINITE(drawn(4 * D + 4, 0), REAL).estimate)
     for count in (2, 3):
         assert math.isfinite(INFINITE(drawn(count, 0), REAL, force=True).estimate)

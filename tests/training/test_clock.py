@@ -94,7 +94,7 @@ def test_constant_rate_and_no_warmup():
         {"keep_every": 0},
         {"keep_full": 0},
         {"preview_guidance": -1.0},
-        {"preview_sampler": "heun:5"},
+        {"preview_sampler": "oiler:5"},
         {"clip_norm": -1.0},
     ],
 )

@@ -49,8 +49,8 @@ def test_every_number_is_taken_up_to_its_bounds_and_no_further(name):
         ({"ema_long": -4.0}, "--training.ema-long -4: out of range; choose 0, or more than 1"),
         ({"spike": 0.5}, "--training.spike 0.5: out of range; choose 0, or 1 or more"),
         (
-            {"preview_sampler": "euler:5"},
-            "--training.preview-sampler euler:5, sampler euler: no such sampler; choose from ",
+            {"preview_sampler": "oiler:5"},
+            "--training.preview-sampler oiler:5, sampler oiler: no such sampler; choose from ",
         ),
     ],
 )

@@ -204,18 +204,11 @@ def _check_counts(compared: Compared) -> None:
     """Raise where a metric means nothing of so few pictures, or of so few real images."""
     yardstick, images = compared.yardstick, compared.images
     shown = 0 if compared.labels is None else len(compared.labels.unique())
-    targets = {name: side.target for side in yardstick.sides for name in side.metrics}
-    for name, metric in yardstick.metrics.items():
-        width, target = yardstick.widths(metric.extractor).__getitem__, targets[name]
-        needs = [(f"{name} of {len(images):,} images", len(images), shown)]
-        if metric.compares:
-            needs.append((f"{name} against {len(target):,} images of {target.name}", len(target), 0))
-        for asked, there, classes in needs:
-            try:
-                metric.check_count(there, width, classes, force=yardstick.force)
-            except UserError as error:  # whose remedy is to draw more
-                remedy = "give more" if yardstick.force else "give more, or measure these with --force"
-                raise UserError(asked, error.found, remedy) from error
+    try:
+        yardstick.check_count(len(images), shown)
+    except UserError as error:  # whose remedy is to draw more
+        remedy = "give more" if yardstick.force else "give more, or measure these with --force"
+        raise UserError(error.asked, error.found, remedy) from error
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def quote(missing: Sequence[Asked], count: int) -> str:
     images = sorted({row.request.count for row in missing})
     text += f" of {' or '.join(f'{number:,}' for number in images)} images"
     text += f", {len(missing)} to measure" if len(missing) < count else ""
-    disk = max(row.sweep.disk(row) for row in missing)
+    disk = max(row.disk() for row in missing)
     cost = sum((row.sweep.cost(row) for row in missing), Cost())
     parts = f"{duration(cost.drawing)} to draw, {duration(cost.measuring)} to measure"
     features = f", and {size(disk)} of disk for features" if disk >= WORTH_TELLING else ""

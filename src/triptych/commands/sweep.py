@@ -51,6 +51,18 @@ class Asked:
     request: Request
     passport: Passport
 
+    def disk(self) -> int:
+        """Return the bytes of disk that it takes; UserError: fewer are free."""
+        need, folder = self.judge.disk(self.request), self.sweep.folder
+        left = self.judge.store(self.request, self.passport, folder).folder.glob("*")  # by a kill, to be used
+        kept = sum(path.stat().st_blocks * 512 for path in left)  # a file with holes takes less than its size
+        free = shutil.disk_usage(folder.parent).free
+        if need > free + kept:
+            asked = f"keep the features of {self.request.count:,} images, {size(need)}"
+            remedy = "free some, ask for fewer images with --count, or for other --metrics"
+            raise UserError(asked, f"{size(free)} are free in {folder.parent}", remedy)
+        return need
+
     @property
     def weights(self) -> tuple[str, str]:
         """Checkpoint and average that it is drawn with."""
@@ -196,25 +208,13 @@ class Sweep:
         metrics = yardstick.seconds(self._labels(request), request.count)
         return self._of_image[kind].times(left / self.ranks.size) + Cost(measuring=metrics)
 
-    def disk(self, asked: Asked) -> int:
-        """Return the bytes of disk that a row takes while it is measured.
-
-        Raises:
-            UserError: fewer are free.
-        """
-        need = asked.judge.disk(asked.request)
-        kept = sum(path.stat().st_size for path in self.folder.glob("*/*"))  # what a kill left is of it
-        free = shutil.disk_usage(self.run.folder).free
-        if need > free + kept:
-            asked_for = f"keep the features of {asked.request.count:,} images, {size(need)}"
-            remedy = "free some, ask for fewer images with --count, or for other --metrics"
-            raise UserError(asked_for, f"{size(free)} are free in {self.run.folder}", remedy)
-        return need
-
     def measure(self, asked: Asked, *, silent: bool) -> Evaluated:
         """Return a row, drawn and measured now, and recorded."""
         if asked.weights != (self.model.checkpoint, self.model.weights):
             self.model = self._opened(*asked.weights)
+        if self.model.digest != asked.passport.weights_digest:
+            found = "its weights were written anew since this began, by training that went back"
+            raise UserError(f"measure {asked.passport.checkpoint}", found, "give the same command again")
         model, judge = self.model, asked.judge
         if self.options.again and self.ranks.first:  # whatever an earlier start left is of that one
             judge.store(asked.request, asked.passport, self.folder).remove()

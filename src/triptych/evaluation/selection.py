@@ -32,7 +32,9 @@ class Best:
     @property
     def ties(self) -> tuple[Evaluated, ...]:
         """Rows that the measurement does not tell from the best."""
-        return tuple(row for row, found in self.others if found.verdict == "not distinguishable")
+        among = verdict.pairs(len(self.others) + 1)
+        alike = [row for row, found in self.others if found.verdict_among(among) == "not distinguishable"]
+        return tuple(alike)
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,11 @@ def best_names(rows: Sequence[Evaluated]) -> dict[str, str]:
         for row, _, value in _measured(_alike(rows, metric), metric):
             setting = replace(row.passport, seed=0)
             settings.setdefault(repr(_identity(setting)), []).append((row.passport.checkpoint, value))
-        means = {
-            math.fsum(value for _, value in found) / len(found): found[0][0] for found in settings.values()
-        }
-        if means:
-            names[f"best-{metric.replace('_', '-')}"] = means[min(means)]
+        means = [
+            (math.fsum(value for _, value in found) / len(found), found[0][0]) for found in settings.values()
+        ]
+        if means:  # of equals the first, as everywhere
+            names[f"best-{metric.replace('_', '-')}"] = min(means, key=lambda entry: entry[0])[1]
     return names
 
 

@@ -134,16 +134,25 @@ class Yardstick:
         }
 
     def check_count(self, count: int, classes: int) -> None:
-        """Raise `UserError` where a metric of `count` images would mean nothing.
+        """Raise `UserError` where a metric of `count` images, or against too few real ones, means nothing.
 
         Args:
             count: number of generated images.
             classes: how many classes they show in turn; 0: none, so that metrics of classes are left out.
         """
-        for metric in self.metrics.values():
-            if classes or not metric.labelled:
-                width = self.widths(metric.extractor).__getitem__
-                metric.check_count(count, width, classes, force=self.force)
+        targets = {name: side.target for side in self.sides for name in side.metrics}
+        for name, metric in self.metrics.items():
+            if metric.labelled and not classes:
+                continue
+            width, target = self.widths(metric.extractor).__getitem__, targets[name]
+            metric.check_count(count, width, classes, force=self.force)
+            if metric.compares:
+                try:
+                    metric.check_count(len(target), width, force=self.force)
+                except UserError as error:
+                    asked = f"{name} against {len(target):,} images of {target.name}"
+                    remedy = "compare with more, or with these by --force"
+                    raise UserError(asked, error.found, remedy) from error
 
     def target_features(self, side: Side) -> FeatureSet:
         """Return the features of all images that the metrics of a side compare with."""

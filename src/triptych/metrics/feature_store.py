@@ -82,10 +82,10 @@ class FeatureStore:
         """
         self.spent = {}
         try:
-            plan = json.loads((self.folder / PLAN).read_bytes())
             lines = (self.folder / JOURNAL).read_bytes().split(b"\n")
-        except (OSError, ValueError):
-            return self.missing
+            plan = json.loads((self.folder / PLAN).read_bytes())
+        except (OSError, ValueError):  # there is none, or a power cut has spoilt it
+            plan = None
         if plan != self._plan:
             shutil.rmtree(self.folder, ignore_errors=True)
             return self.missing
@@ -147,15 +147,26 @@ class FeatureStore:
             return False
 
     def _begin(self) -> None:
-        """Make the folder and its files, where they are not there yet."""
+        """Make the folder and its files, where they are not there yet.
+
+        Raises:
+            UserError: they were, and are gone: what was measured so far cannot be told from what was not.
+        """
         if (self.folder / JOURNAL).exists():
             return
+        if self.spent:
+            found = "they were removed, or finished by another process, in the middle of the work"
+            asked = f"keep the features of images in {self.folder}"
+            raise UserError(asked, found, "give the same command again")
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         for name, width in self.widths.items():
             with self._path(name).open("xb") as file:
                 file.truncate(BYTES * self.count * width)
-        (self.folder / PLAN).write_text(json.dumps(self._plan), encoding="utf-8")
+        with (self.folder / PLAN).open("w", encoding="utf-8") as file:
+            json.dump(self._plan, file)
+            file.flush()
+            _flush(file.fileno())
         (self.folder / JOURNAL).touch()
 
     def _path(self, name: str) -> Path:

@@ -94,6 +94,14 @@ def compare(a: Figure, b: Figure, better: Better, *, paired: bool) -> Comparison
     return _across_real(found, a, b) if better == "real" and _beyond(a) != _beyond(b) else found
 
 
+def pairs(count: int) -> int:
+    """Return how many comparisons are behind saying which of `count` figures is not the best.
+
+    The best is chosen by the same figures, so that any two of them may be the ones that are compared.
+    """
+    return max(1, count * (count - 1) // 2)
+
+
 def paired(a: Passport, b: Passport) -> bool:
     """Whether image j of two rows was drawn from the same noise and asked for the same class.
 

@@ -58,7 +58,7 @@ def legend(rows: Sequence[Row], words: Language) -> list[Block]:
 
 def _has_ties(rows: Sequence[Row], metric: str) -> bool:
     order = ranked(rows, metric)
-    return any(tied(compared(row, order[0][1], metric)) for _, row, _ in order[1:])
+    return any(tied(compared(row, order[0][1], metric), len(order)) for _, row, _ in order[1:])
 
 
 def _facts(rows: Sequence[Row], words: Language) -> Items:

@@ -199,7 +199,8 @@ def _column(rows: Sequence[Row], metric: str, alike: bool) -> list[Cell]:
         if row is best:
             cells.append(Strong(text))
         else:
-            cells.append(text + TIE if best is not None and tied(compared(row, best, metric)) else text)
+            mark = best is not None and tied(compared(row, best, metric), len(order))
+            cells.append(text + TIE if mark else text)
     return cells
 
 

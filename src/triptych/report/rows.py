@@ -150,10 +150,11 @@ def compared(a: Row, b: Row, metric: str) -> Comparison | None:
     return verdict.compare(x, y, metric_name(metric).better, paired=verdict.paired(a.passport, b.passport))
 
 
-def tied(comparison: Comparison | None) -> bool:
-    """Whether a measurement that knows its error does not tell two rows apart."""
-    known = comparison is not None and comparison.error is not None
-    return known and comparison.verdict == "not distinguishable"
+def tied(comparison: Comparison | None, count: int) -> bool:
+    """Whether a measurement that knows its error does not tell a row from the best of `count`."""
+    if comparison is None or comparison.error is None:
+        return False
+    return comparison.verdict_among(verdict.pairs(count)) == "not distinguishable"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from triptych.record.verdict import Comparison
+from triptych.record.verdict import Comparison, pairs
 from triptych.report import numbers
 from triptych.report.document import Block, Note, Paragraph, Table
 from triptych.report.language import Language
@@ -51,7 +51,7 @@ def against_best(
     lines = [
         (
             *cells.values(),
-            *verdict_cells(comparison, metric, words),
+            *verdict_cells(comparison, metric, words, pairs(len(order))),
             words("yes" if comparison.paired else "no"),
         )
         for cells, comparison in zip(described, found, strict=True)
@@ -63,7 +63,7 @@ def against_best(
         Table(titles, tuple(lines[:LISTED])),
     ]
     if len(lines) > LISTED:
-        alike = sum(map(tied, found[LISTED:]))
+        alike = sum(tied(comparison, len(order)) for comparison in found[LISTED:])
         blocks.append(Paragraph(words("more_behind", count=len(lines) - LISTED, alike=alike)))
     return blocks
 
@@ -73,11 +73,11 @@ def verdict_titles(metric: str, words: Language) -> tuple[str, str]:
     return words("behind", metric=words.term(metric_name(metric).label)), words("verdict")
 
 
-def verdict_cells(comparison: Comparison, metric: str, words: Language) -> tuple[str, str]:
-    """Return how far a figure is behind another, with its error, and the verdict, in words."""
+def verdict_cells(comparison: Comparison, metric: str, words: Language, among: int = 1) -> tuple[str, str]:
+    """Return how far a figure is behind another, with its error, and the verdict among so many, in words."""
     decimals = metric_name(metric).decimals
     keys = {"better": "better", "worse": "worse", "not distinguishable": "not_distinguishable"}
-    key = "not_known" if comparison.error is None else keys[comparison.verdict]
+    key = "not_known" if comparison.error is None else keys[comparison.verdict_among(among)]
     return numbers.uncertain(comparison.difference, comparison.error, decimals), words(key)
 
 
@@ -85,7 +85,7 @@ def _best(order: Sequence[Row], metric: str, words: Language) -> list[Block]:
     best, *others = order
     figure = best.figure(metric)
     assert figure is not None, "ranked rows have the metric"
-    ties = sum(tied(compared(row, best, metric)) for row in others)
+    ties = sum(tied(compared(row, best, metric), len(order)) for row in others)
     text = words(
         "best_row_ties" if ties else "best_row",
         metric=words.term(metric_name(metric).label),
