@@ -37,8 +37,9 @@ class Predictor(Protocol):
 class Objective(Protocol):
     """A loss for every image of a batch, and the times at which it is measured."""
 
-    def draw_times(self, u: Tensor, schedule: NoiseSchedule) -> Tensor:
-        """Turn uniform numbers in [0, 1), float32 [B] on the host, into times, float64 [B]."""
+    @property
+    def times(self) -> Times:
+        """Which levels are visited how often."""
         ...
 
     def loss(
@@ -79,10 +80,6 @@ class PredictionMSE:
     weight: Weight | None = None
     times: Times = uniform
 
-    def draw_times(self, u: Tensor, schedule: NoiseSchedule) -> Tensor:
-        """Turn uniform numbers in [0, 1), float32 [B] on the host, into times, float64 [B]."""
-        return self.times(u, schedule)
-
     def loss(
         self,
         denoiser: Predictor,
@@ -108,12 +105,12 @@ def snr(level: NoiseLevel) -> Tensor:
 
 
 def min_snr(level: NoiseLevel, progress: float) -> Tensor:
-    """Return min(SNR, 5) (arXiv 2303.09556, section 3.4)."""
+    """Return min(SNR, 5) (arXiv 2303.09556)."""
     return snr(level).clamp(max=GAMMA)
 
 
 def soft_min_snr(level: NoiseLevel, progress: float) -> Tensor:
-    """Return SNR 5 / (SNR + 5), the same without a corner (arXiv 2401.11605, section 3.5)."""
+    """Return SNR 5 / (SNR + 5), the same without a corner (arXiv 2401.11605)."""
     return snr(level) * GAMMA / (snr(level) + GAMMA)
 
 
@@ -130,7 +127,7 @@ def edm(level: NoiseLevel, progress: float) -> Tensor:
 def fdm(level: NoiseLevel, progress: float) -> Tensor:
     """Return EDM's weight, at most 5 in the beginning, a bound that grows a hundredfold (arXiv 2306.06991).
 
-    Exponentially, over the first `GROWTH` of training; then there is none.
+    Exponentially, over the first `GROWTH` of training, a share of our choice; then there is none.
     """
     weight = edm(level, progress)
     return weight if progress >= GROWTH else weight.clamp(max=GAMMA * 100 ** (progress / GROWTH))

@@ -99,7 +99,7 @@ class VPrediction:
 
 
 class VelocityPrediction:
-    """eps - x_0, along which the straight path of flow matching moves (arXiv 2209.03003, equation 1)."""
+    """eps - x_0, along which the straight path of flow matching moves (arXiv 2209.03003)."""
 
     def to_x0(self, output: Tensor, x: Tensor, level: NoiseLevel) -> Tensor:
         """Return x_0 = (x - sigma u) / (alpha + sigma)."""

@@ -136,7 +136,7 @@ class _Continuous:
 
 
 class ContinuousLinear(_Continuous):
-    """The variance-preserving SDE whose beta rises linearly from 0.1 to 20 (arXiv 2011.13456, appendix B)."""
+    """The variance-preserving SDE whose beta rises linearly from 0.1 to 20 (arXiv 2011.13456)."""
 
     first, last = 0.1, 20.0
 

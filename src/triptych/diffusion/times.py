@@ -25,7 +25,7 @@ def uniform(u: Tensor, schedule: NoiseSchedule) -> Tensor:
 
 
 def logit_normal(u: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return times whose logit is standard normal: most in the middle (arXiv 2403.03206, equation 19)."""
+    """Return times whose logit is standard normal: most in the middle (arXiv 2403.03206)."""
     return torch.sigmoid(_normal(u))
 
 

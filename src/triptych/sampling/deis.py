@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel
 from triptych.errors import UserError
-from triptych.sampling.multistep import Seen, by_slopes, rho, with_signal
-from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState
+from triptych.sampling.multistep import Multistep, Seen, by_slopes, rho
 
 Variable = Literal["log-rho", "rho"]
 
@@ -21,10 +20,11 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 @dataclass(frozen=True)
-class DEIS(Sampler):
-    """Integrate over rho the polynomial through the last slopes, the implied noises (equation 14)."""
+class DEIS(Multistep):
+    """Integrate over rho the polynomial through the last slopes, the implied noises."""
 
     usual_steps = 10
+    highest = 4
 
     order: int = 3
     """Slopes that a step extrapolates from, 1 to 4 (the paper's order is one less)."""
@@ -33,28 +33,14 @@ class DEIS(Sampler):
 
     def __post_init__(self) -> None:
         """Raise `UserError` where an option is out of range."""
-        if self.order not in (1, 2, 3, 4):
-            raise UserError("sampler deis", f"order {self.order}", "choose 1, 2, 3 or 4")
+        super().__post_init__()
         if self.variable not in get_args(Variable):
             raise UserError("sampler deis", f"variable {self.variable}", "choose log-rho or rho")
 
-    def step(
-        self,
-        state: SamplerState,
-        i: int,
-        levels: Sequence[NoiseLevel],
-        denoise: Denoise,
-        noise: NoiseSource,
-    ) -> tuple[SamplerState, Tensor]:
-        """Go from levels[i] to levels[i + 1]; return the new state and the x_0 predicted on the way."""
-        t, s = levels[i], levels[i + 1]
-        history = (Seen(t, state.x, denoise(state.x, t)), *state.history)[: self.order]
-        x0 = history[0].x0
-        if s.is_data:
-            return SamplerState(x0, history), x0
-        known = with_signal(history)
-        weights = self._weights([float(rho(seen.level)) for seen in known], float(rho(s)))
-        return SamplerState(by_slopes(known, s, weights), history), x0
+    def _moved(self, history: Sequence[Seen], s: NoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
+        """Return the images at level `s`."""
+        weights = self._weights([float(rho(seen.level)) for seen in history], float(rho(s)))
+        return by_slopes(history, s, weights)
 
     def _weights(self, seen: Sequence[float], end: float) -> list[float]:
         """Return the integrals over rho, from seen[0] to `end`, of the Lagrange polynomials of all others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,56 +10,44 @@ from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.errors import UserError
-from triptych.sampling.multistep import Seen, straight, with_signal
-from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState
+from triptych.sampling.multistep import Multistep, Seen, straight
 
 
 @dataclass(frozen=True)
-class DPMSolver(Sampler):
+class DPMSolver(Multistep):
     """Integrate a polynomial through the last predictions of x_0 along lambda, half the log-SNR.
 
-    Of order 2 it is the paper's 2M (algorithm 2); with `eta` 1 its SDE form (appendix A). Of order 3 the
+    Of order 2 it is the paper's 2M (algorithm 2); with `eta` 1 its SDE form. Of order 3 the
     polynomial is integrated exactly: published implementations have half of its last term, and order 2.
     """
 
     usual_steps = 20
+    highest = 3
 
     order: int = 2
-    """Predictions that a step extrapolates from, 1 to 3. The first steps have fewer, and the last has one."""
+    """Predictions that a step extrapolates from, 1 to 3; the first steps have fewer."""
     eta: float = 0.0
     """0 follows the probability-flow ODE, 1 the reverse SDE."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` where an option is out of range."""
-        if self.order not in (1, 2, 3):
-            raise UserError("sampler dpm++", f"order {self.order}", "choose 1, 2 or 3")
+        super().__post_init__()
         if not 0 <= self.eta <= 1:
             raise UserError("sampler dpm++", f"eta {self.eta}", "choose 0 <= eta <= 1")
 
-    def step(
-        self,
-        state: SamplerState,
-        i: int,
-        levels: Sequence[NoiseLevel],
-        denoise: Denoise,
-        noise: NoiseSource,
-    ) -> tuple[SamplerState, Tensor]:
-        """Go from levels[i] to levels[i + 1]; return the new state and the x_0 predicted on the way."""
-        t, s = levels[i], levels[i + 1]
-        history = (Seen(t, state.x, denoise(state.x, t)), *state.history)[: self.order]
-        x0 = history[0].x0
-        if s.is_data:
-            return SamplerState(x0, history), x0
+    def _moved(self, history: Sequence[Seen], s: NoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
+        """Return the images at level `s`."""
+        t, x, x0 = history[0]
         h = (s.log_snr - t.log_snr) / 2
         if self.eta == 0:
-            x = straight(history[0], s)
+            moved = straight(history[0], s)
         else:
-            x = along((-self.eta * h).exp() * s.sigma / t.sigma, x0) * state.x
-            x = x - along(s.alpha * (-(1 + self.eta) * h).expm1(), x0) * x0
-            x = x + along(s.sigma * (-(-2 * self.eta * h).expm1()).sqrt(), x) * noise(i)
-        for weight, term in bends(with_signal(history), h, (1 + self.eta) * h):
-            x = x + along(s.alpha * weight, x) * term
-        return SamplerState(x, history), x0
+            moved = along((-self.eta * h).exp() * s.sigma / t.sigma, x) * x
+            moved = moved - along(s.alpha * (-(1 + self.eta) * h).expm1(), x0) * x0
+            moved = moved + along(s.sigma * (-(-2 * self.eta * h).expm1()).sqrt(), x) * noise()
+        for weight, term in bends(history, h, (1 + self.eta) * h):
+            moved = moved + along(s.alpha * weight, x) * term
+        return moved
 
 
 def bends(history: Sequence[Seen], h: Tensor, drift: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -38,7 +38,7 @@ def leading(steps: int, schedule: NoiseSchedule) -> Tensor:
 
 
 def log_snr(steps: int, schedule: NoiseSchedule) -> Tensor:
-    """Times of evenly spaced log-SNR, and then data (arXiv 2206.00927, section 3.2). float64 [n + 1]."""
+    """Times of evenly spaced log-SNR, and then data (arXiv 2206.00927). float64 [n + 1]."""
     noisiest, cleanest = _ends(schedule)
     return _at(schedule, torch.linspace(noisiest.log(), cleanest.log(), steps, dtype=torch.float64).exp())
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel
-from triptych.errors import UserError
-from triptych.sampling.multistep import Seen, by_slopes, rho, with_signal
-from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState
+from triptych.sampling.multistep import Multistep, Seen, by_slopes, rho
 
 ADAMS_BASHFORTH = (
     (),
@@ -22,7 +20,7 @@ ADAMS_BASHFORTH = (
 
 
 @dataclass(frozen=True)
-class IPNDM(Sampler):
+class IPNDM(Multistep):
     """Follow dy/d rho = eps by the Adams-Bashforth weights of a grid of equal steps.
 
     The first steps have as many slopes as there are. On grids whose steps change smoothly, as EDM's, its
@@ -30,30 +28,12 @@ class IPNDM(Sampler):
     """
 
     usual_steps = 10
+    highest = len(ADAMS_BASHFORTH)
 
     order: int = 4
-    """Slopes that a step extrapolates from, 1 to 4. The first steps have fewer, and the last has one."""
+    """Slopes that a step extrapolates from, 1 to 4; the first steps have fewer."""
 
-    def __post_init__(self) -> None:
-        """Raise `UserError` where an option is out of range."""
-        if self.order not in (1, 2, 3, 4):
-            raise UserError("sampler ipndm", f"order {self.order}", "choose 1, 2, 3 or 4")
-
-    def step(
-        self,
-        state: SamplerState,
-        i: int,
-        levels: Sequence[NoiseLevel],
-        denoise: Denoise,
-        noise: NoiseSource,
-    ) -> tuple[SamplerState, Tensor]:
-        """Go from levels[i] to levels[i + 1]; return the new state and the x_0 predicted on the way."""
-        t, s = levels[i], levels[i + 1]
-        history = (Seen(t, state.x, denoise(state.x, t)), *state.history)[: self.order]
-        x0 = history[0].x0
-        if s.is_data:
-            return SamplerState(x0, history), x0
-        known = with_signal(history)
-        length = rho(s) - rho(t) if len(known) > 1 else rho(s)
-        weights = [length * weight for weight in ADAMS_BASHFORTH[len(known) - 1]]
-        return SamplerState(by_slopes(known, s, weights), history), x0
+    def _moved(self, history: Sequence[Seen], s: NoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
+        """Return the images at level `s`."""
+        length = rho(s) - rho(history[0].level)
+        return by_slopes(history, s, [length * weight for weight in ADAMS_BASHFORTH[len(history) - 1]])

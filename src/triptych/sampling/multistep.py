@@ -1,15 +1,18 @@
-"""What samplers with a memory share: what they saw at earlier levels, and a step that needs no memory."""
+"""Samplers with a memory: what they saw at earlier levels, the loop around it, and a step that needs none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel, along
-from triptych.sampling.sampler import implied_noise
+from triptych.errors import UserError
+from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState, implied_noise
 
 
 class Seen(NamedTuple):
@@ -21,6 +24,58 @@ class Seen(NamedTuple):
     level: NoiseLevel
     x: Tensor
     x0: Tensor
+
+
+@dataclass(frozen=True)
+class Multistep(Sampler):
+    """A sampler that extrapolates from what was predicted at the last few levels.
+
+    Its last step, to data, ends at the predicted images: the logarithm of no noise is infinite, and an
+    extrapolation along it has no meaning. For the same reason nothing that was seen at pure noise is
+    extrapolated from.
+    """
+
+    highest: ClassVar[int]
+    """The most levels that it can extrapolate from."""
+
+    order: int
+    """Levels that a step extrapolates from; the first steps have fewer."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` where an option is out of range."""
+        if not 1 <= self.order <= self.highest:
+            asked = f"sampler {type(self).__name__} with order {self.order}"
+            raise UserError(asked, "it has no such order", f"choose 1 to {self.highest}")
+
+    def step(
+        self,
+        state: SamplerState,
+        i: int,
+        levels: Sequence[NoiseLevel],
+        denoise: Denoise,
+        noise: NoiseSource,
+    ) -> tuple[SamplerState, Tensor]:
+        """Go from levels[i] to levels[i + 1]; return the new state and the x_0 predicted on the way."""
+        t, s = levels[i], levels[i + 1]
+        x0 = denoise(state.x, t)
+        x = self._corrected(with_signal(state.history), Seen(t, state.x, x0)) if state.history else state.x
+        history = (Seen(t, x, x0), *state.history)[: self.order]
+        moved = x0 if s.is_data else self._moved(with_signal(history), s, lambda: noise(i))
+        return SamplerState(moved, history), x0
+
+    @abstractmethod
+    def _moved(self, history: Sequence[Seen], s: NoiseLevel, noise: Callable[[], Tensor]) -> Tensor:
+        """Return the images at level `s`, which is not data.
+
+        Args:
+            history: one to `order` levels, the newest first; the newest alone may be pure noise.
+            s: where to go.
+            noise: draws standard normal noise [B, ...], for stochastic samplers.
+        """
+
+    def _corrected(self, history: Sequence[Seen], newest: Seen) -> Tensor:
+        """Return the newest images, or better ones at their level now that x_0 was predicted from them."""
+        return newest.x
 
 
 def with_signal(history: Sequence[Seen]) -> list[Seen]:

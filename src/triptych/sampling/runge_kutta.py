@@ -10,7 +10,7 @@ from torch import Tensor
 
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.errors import UserError
-from triptych.sampling.multistep import Seen, straight
+from triptych.sampling.multistep import Seen, rho, straight
 from triptych.sampling.sampler import Denoise, NoiseSource, Sampler, SamplerState, implied_noise
 
 
@@ -25,7 +25,7 @@ class Euler(Sampler):
     usual_steps = 50
 
     churn: float = 0.0
-    """S_churn: how much noise all steps together add; each raises rho by a share churn / steps, or 41 %."""
+    """S_churn: how much noise all steps together add; each raises rho by churn / steps, at most 41 %."""
     churn_from: float = 0.0
     """S_min: the lowest rho at which noise is added."""
     churn_to: float = math.inf
@@ -61,8 +61,9 @@ class Euler(Sampler):
     ) -> tuple[Tensor, NoiseLevel]:
         """Return the images after noise was added to them, and their level."""
         t = levels[i]
-        rho = float(t.sigma / t.alpha)
-        if self.churn == 0 or not self.churn_from <= rho <= self.churn_to or math.isinf(rho):
+        noise_per_signal = float(rho(t))
+        inside = self.churn_from <= noise_per_signal <= self.churn_to
+        if self.churn == 0 or not inside or math.isinf(noise_per_signal):
             return x, t
         growth = 1 + min(self.churn / (len(levels) - 1), math.sqrt(2) - 1)
         added = t.sigma * math.sqrt(growth**2 - 1) * self.churn_noise
@@ -83,6 +84,5 @@ class Heun(Euler):
         if s.is_data or float(t.alpha) == 0:
             return x
         before, after = implied_noise(seen.x, seen.x0, t), implied_noise(x, denoise(x, s), s)
-        # x = alpha_s (y_t + (rho_s - rho_t) slope): what a slope changes, the step is as long as.
-        length = s.sigma - s.alpha * t.sigma / t.alpha
-        return x + along(length / 2, x) * (after - before)
+        # x = alpha_s (y_t + (rho_s - rho_t) slope)
+        return x + along(s.alpha * (rho(s) - rho(t)) / 2, x) * (after - before)

@@ -42,7 +42,7 @@ class StepLoss(nn.Module):
         # Times are wanted on the host, where schedules live; drawing them there avoids a synchronisation.
         on_host = torch.arange(batch.places.start, batch.places.stop)
         u = uniform(seed, stream_key(Stream.LEVEL, salt=salt), step, on_host)
-        t = self.objective.draw_times(u, denoiser.schedule)
+        t = self.objective.times(u, denoiser.schedule)
         eps = normal(seed, stream_key(Stream.NOISE, salt=salt), step, batch.index, batch.x0.shape[1:])
         labels = None
         if denoiser.backbone.classes:
