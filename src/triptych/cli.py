@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
@@ -12,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from triptych.commands import FILES, VERBS
-from triptych.errors import UserError
+from triptych.errors import UserError, perhaps
 
 DISK = {
     getattr(errno, name)
@@ -85,9 +84,7 @@ def _call(tokens: list[str]) -> int:
         print(f"triptych {_version()}")
         return 0
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        remedy = f"perhaps you meant {close[0]}" if close else f"choose from {', '.join(VERBS)}"
-        raise UserError(f"triptych {verb}", "no such verb", remedy)
+        raise UserError(f"triptych {verb}", "no such verb", perhaps(verb, VERBS))
     return import_module(f"triptych.commands.{FILES.get(verb, verb)}").run(rest)
 
 

@@ -23,6 +23,7 @@ from triptych.evaluation.selection import best_names
 from triptych.evaluation.weights import USUAL, part_of, recorded_name
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
+from triptych.metrics import named_metrics
 from triptych.precision import Precision, select_precision
 from triptych.recipe_files import as_tokens, parse_recipe
 from triptych.record.events import DataSummary, Evaluated
@@ -186,6 +187,9 @@ class Run:
             UserError: no such checkpoint or weights, or it is broken or of another network.
         """
         evaluations = [event.data for event in self.record.history().of_kind(Evaluated)]
+        if checkpoint.startswith("best-") and checkpoint != "best-mse":
+            # A slip is no lack of evaluations.
+            named_metrics([checkpoint.removeprefix("best-").replace("-", "_")])
         path = resolve(self.folder, checkpoint, best_names(evaluations))
         if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
             warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)

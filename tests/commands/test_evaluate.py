@@ -51,6 +51,7 @@ def test_everything_is_swept_and_quoted_before_the_first_image(run, capsys):
     swept = ("--checkpoint", "2", "6", "--ema", "none", "ema", "--guidance", "0", "2", "--seed", "0", "5")
     samplers = ("--sampler", "ddim:2", "ddpm:3")
     lines = told(capsys, "evaluate", run, *swept, *samplers, "--count", "40", "--force")
+    assert lines.pop(1) == "by --force, of fewer images than they take: fd_classifier"
     assert re.match(r"32 rows of 40 images: about [\d.]+s \([\d.]+s to draw, [\d.]+s to measure\)", lines[0])
     rows = rows_of(run)
     how = [
@@ -118,7 +119,9 @@ def test_a_protocol_says_how_many_are_compared_with_which_split(run, capsys):
         (["--protocol", "10k/dev"], "protocol '10k/dev': it is not of that form"),
         (["--protocol", "0/test"], "protocol '0/test': it is not of that form"),
         (["--protocol", "70/test", "--count", "3"], "--count 3 --protocol 70/test: both say how many images"),
-        (["--metrics", "fdd"], "measure fdd: there is no such metric; choose from fid, "),
+        (["--metrics", "speed"], "measure speed: there is no such metric; choose from fid, "),
+        (["--metrics", "fd-classifer"], "no such metric; perhaps you meant fd_classifier"),
+        (["--checkpoint", "best-fdi"], "no such metric; perhaps you meant fid"),
         (["--screen", "70"], "--screen 70: nothing says how many rows to confirm; add --confirm 3"),
         (
             ["--screen", "5", "--confirm", "1", "--metrics", "fd_classifier"],

@@ -155,7 +155,11 @@ def test_a_run_of_when_every_configuration_named_a_size_goes_on():
     ("name", "path", "told"),
     [
         ("cifar100", "", "choose from digits, cifar10, or say where it lies with --data.path"),
-        ("digits", "x.tar.gz", "the digits are embedded and lie in no file; give its images a name"),
+        (
+            "digits",
+            "x.tar.gz",
+            "lie in no file; leave it out, or give another data.name",
+        ),
         ("CIFAR-10", "x.tar.gz", "readers would take it for the published set"),
         ("Digits", "x.tar.gz", "readers would take it for the published set"),
         ("a/b", "x.tar.gz", "no name for a data set"),

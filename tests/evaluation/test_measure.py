@@ -123,7 +123,7 @@ def test_metrics_are_named_one_by_one_or_by_their_extractor():
     ]
     assert named_metrics(["classifier"]) == MINE
     assert list(named_metrics(["fid", "classifier", "fd_classifier"])) == ["fid", *MINE]
-    with pytest.raises(UserError, match="measure fidd: there is no such metric; choose from fid, "):
+    with pytest.raises(UserError, match="measure fidd: there is no such metric; perhaps you meant fid"):
         named_metrics(["fid", "fidd"])
     with pytest.raises(UserError, match="no metric is named"):
         named_metrics([])

@@ -90,3 +90,21 @@ def test_too_few_images_for_the_smallest_part_are_refused():
     assert math.isfinite(INFINITE(drawn(4 * D + 4, 0), REAL).estimate)
     for count in (2, 3):
         assert math.isfinite(INFINITE(drawn(count, 0), REAL, force=True).estimate)
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(2 * (D + 1), 1.2, 2.0), (4 * (D + 1), 0.3, 1.0)])
+def test_how_far_the_line_s_end_is_too_low_in_the_worst_case(count, low, high):
+    """All features alike: the bias in units of the spread, of as few images as it takes and of half."""
+
+    class Alike(FeatureSet):
+        def moments(self, name: str, without_group: int | None = None) -> Moments:
+            return Moments(10**9, torch.zeros(D, dtype=torch.float64), torch.eye(D, dtype=torch.float64))
+
+    def images(seed: int) -> FeatureSet:
+        rows = torch.randn(count, D, generator=torch.Generator().manual_seed(seed))
+        return FeatureSet.of({"features": rows}, None)
+
+    real = Alike.of({"features": torch.zeros(2, D)}, None)
+    values = [INFINITE(images(seed), real, force=True) for seed in range(60)]
+    spread = math.sqrt(sum(value.spread**2 for value in values) / len(values))
+    assert low < -sum(value.estimate for value in values) / len(values) / spread < high

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from triptych.record.figures import Device, Figure, Passport
-from triptych.record.verdict import Verdict, compare, loss, paired, pooled
+from triptych.record.verdict import Verdict, compare, loss, paired, pairs, pooled
 
 PASSPORT = Passport(
     checkpoint="epoch-00100",
@@ -107,6 +107,20 @@ def test_the_verdict_among_many_is_bonferronis():
         by_themselves += any(one.verdict != "not distinguishable" for one in found)
     assert corrected / repeats < 0.05 + 4 * math.sqrt(0.05 * 0.95 / repeats)
     assert by_themselves / repeats > 0.3
+
+
+@pytest.mark.parametrize("count", [2, 6, 24])
+def test_in_a_table_of_rows_alike_hardly_one_is_worse_than_the_best(count):
+    """The best is chosen from the figures; noise that rows share is most of it, as in a sweep."""
+    random = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(300):
+        shared = random.normal(size=GROUPS)
+        rows = [figure_of_mean(2 * shared + random.normal(size=GROUPS)) for _ in range(count)]
+        best = min(rows, key=lambda row: row.estimate)
+        others = [compare(row, best, "lower", paired=True) for row in rows if row is not best]
+        wrong += any(found.verdict_among(pairs(count)) == "worse" for found in others)
+    assert wrong <= 0.05 * 300 + 3 * math.sqrt(0.05 * 0.95 * 300)
 
 
 def test_common_noise_cancels_where_figures_are_paired():

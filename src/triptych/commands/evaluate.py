@@ -71,6 +71,7 @@ def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
         say(options, f"confirming the best {len(best)} by {metric}, with fresh noise:")
         confirmed = measured([row.sweep.fresh(row) for row in best], options, ranks)
         say(options, *verdict_lines(confirmed))
+        say(options, "report the confirmed figures: those by which rows were chosen are flattered by chance")
         return [row.row for row in (*found, *confirmed)]
     say(options, *verdict_lines(found))
     return [row.row for row in found]
@@ -88,13 +89,14 @@ def refuse_unlike(sweeps: Sequence[Sweep], options: EvaluateOptions) -> None:
 
 def measured(asked: Sequence[Asked], options: EvaluateOptions, ranks: Ranks) -> list[Measured]:
     """Return rows, after saying what those will take that the record does not hold."""
-    from triptych.commands.evaluation_lines import line_of, quote
+    from triptych.commands.evaluation_lines import forced_lines, line_of, quote
     from triptych.commands.sweep import Measured
     from triptych.report.numbers import duration
 
     known = ranks.lead(lambda: [row.sweep.known(row) for row in asked])
     missing = [row for row, there in zip(asked, known, strict=True) if there is None]
     say(options, ranks.lead(lambda: quote(missing, len(asked))))
+    say(options, *forced_lines(asked[0].judge.yardstick, asked[0].request.count, asked[0].shown_classes))
     start, found = time.perf_counter(), []
     for row, there in zip(asked, known, strict=True):
         silent = options.quiet or options.json or not sys.stderr.isatty()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from triptych.commands.evaluate_options import EvaluateOptions
+from triptych.commands.evaluation_lines import forced_lines
 from triptych.commands.work_console import WorkConsole
 from triptych.data import DATASETS, DataConfig
 from triptych.data.dataset import ImageSet
@@ -75,7 +76,7 @@ def measured_images(options: EvaluateOptions, say: Callable[[str], None]) -> dic
         for name in yardstick.available:
             yardstick.widths(name)  # refuses images that it does not take
     _check_counts(compared)
-    for line in opening_lines(compared):
+    for line in (*opening_lines(compared), *forced_lines(yardstick, len(compared.images), _shown(compared))):
         say(line)
     with _another_way(yardstick):
         passport = _passport(compared)
@@ -202,13 +203,17 @@ def _measurable(
 
 def _check_counts(compared: Compared) -> None:
     """Raise where a metric means nothing of so few pictures, or of so few real images."""
-    yardstick, images = compared.yardstick, compared.images
-    shown = 0 if compared.labels is None else len(compared.labels.unique())
+    yardstick = compared.yardstick
     try:
-        yardstick.check_count(len(images), shown)
+        yardstick.check_count(len(compared.images), _shown(compared))
     except UserError as error:  # whose remedy is to draw more
         remedy = "give more" if yardstick.force else "give more, or measure these with --force"
         raise UserError(error.asked, error.found, remedy) from error
+
+
+def _shown(compared: Compared) -> int:
+    """Return how many classes the pictures show; 0: they have none."""
+    return 0 if compared.labels is None else len(compared.labels.unique())
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from triptych.errors import UserError
 from triptych.evaluation.cost import Cost
 from triptych.evaluation.selection import agreement, best_rows, comparable, figure_of, loss
 from triptych.evaluation.weights import USUAL
+from triptych.evaluation.yardstick import Yardstick
 from triptych.record import verdict
 from triptych.record.events import Evaluated, Figure, HeldOut
 from triptych.report.names import metric_name
@@ -39,11 +42,30 @@ def quote(missing: Sequence[Asked], count: int) -> str:
     images = sorted({row.request.count for row in missing})
     text += f" of {' or '.join(f'{number:,}' for number in images)} images"
     text += f", {len(missing)} to measure" if len(missing) < count else ""
-    disk = max(row.disk() for row in missing)
+    kept = max(map(disk, missing))
     cost = sum((row.sweep.cost(row) for row in missing), Cost())
     parts = f"{duration(cost.drawing)} to draw, {duration(cost.measuring)} to measure"
-    features = f", and {size(disk)} of disk for features" if disk >= WORTH_TELLING else ""
+    features = f", and {size(kept)} of disk for features" if kept >= WORTH_TELLING else ""
     return f"{text}: about {duration(cost.total)} ({parts}){features}"
+
+
+def disk(row: Asked) -> int:
+    """Return the bytes of disk that a row takes while it is measured; UserError: fewer are free."""
+    need, folder = row.judge.disk(row.request), row.sweep.folder
+    left = row.judge.store(row.request, row.passport, folder).folder.glob("*")  # by a kill, to be used
+    there = sum(path.stat().st_blocks * 512 for path in left)  # a file with holes takes less than its size
+    free = shutil.disk_usage(folder.parent).free
+    if need > free + there:
+        asked = f"keep the features of {row.request.count:,} images, {size(need)}"
+        remedy = "free some, ask for fewer images with --count, or for other --metrics"
+        raise UserError(asked, f"{size(free)} are free in {folder.parent}", remedy)
+    return need
+
+
+def forced_lines(yardstick: Yardstick, count: int, classes: int) -> list[str]:
+    """Return which figures mean nothing by themselves, and are measured only because `--force` says so."""
+    forced = yardstick.forced(count, classes) if yardstick.force else []
+    return [f"by --force, of fewer images than they take: {', '.join(forced)}"] if forced else []
 
 
 def line_of(row: Evaluated) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.evaluation.config import Protocol, parse_protocol
 from triptych.evaluation.cost import Cost, drawing_seconds, measuring_seconds
-from triptych.evaluation.judge import Judge, balanced_count, shown_labels
+from triptych.evaluation.judge import Judge, balanced_count, shown_classes, shown_labels
 from triptych.evaluation.nearest import nearest_picture
 from triptych.evaluation.selection import figure_of, loss, recorded
 from triptych.evaluation.weights import USUAL
@@ -28,7 +27,6 @@ from triptych.metrics.metric import Metric
 from triptych.record.events import Evaluated, Passport
 from triptych.record.pictures import save_png
 from triptych.runs import Model, Run
-from triptych.training.disk import size
 from triptych.work import Watch
 
 FOLDER = "evaluations"
@@ -51,17 +49,10 @@ class Asked:
     request: Request
     passport: Passport
 
-    def disk(self) -> int:
-        """Return the bytes of disk that it takes; UserError: fewer are free."""
-        need, folder = self.judge.disk(self.request), self.sweep.folder
-        left = self.judge.store(self.request, self.passport, folder).folder.glob("*")  # by a kill, to be used
-        kept = sum(path.stat().st_blocks * 512 for path in left)  # a file with holes takes less than its size
-        free = shutil.disk_usage(folder.parent).free
-        if need > free + kept:
-            asked = f"keep the features of {self.request.count:,} images, {size(need)}"
-            remedy = "free some, ask for fewer images with --count, or for other --metrics"
-            raise UserError(asked, f"{size(free)} are free in {folder.parent}", remedy)
-        return need
+    @property
+    def shown_classes(self) -> int:
+        """How many classes its images show in turn; 0: none."""
+        return shown_classes(self.request, self.sweep.model.denoiser.backbone.classes)
 
     @property
     def weights(self) -> tuple[str, str]:

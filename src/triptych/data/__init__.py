@@ -119,7 +119,7 @@ class DataConfig:
         """Raise where images in `path` cannot have the name."""
         if self.name == "digits":
             found = "the digits are embedded and lie in no file"
-            raise UserError(f"--data.path {self.path}", found, "give its images a name: --data.name NAME")
+            raise UserError(f"--data.path {self.path}", found, "leave it out, or give another data.name")
         if self.name in DATASETS:
             return
         if not NAME.fullmatch(self.name):

@@ -107,8 +107,7 @@ class Judge:
         classes = denoiser.backbone.classes
         request.check(classes)
         request.sampler.levels(denoiser.schedule)  # refuses a grid finer than the schedule
-        shown = len(request.classes or range(classes)) if shows_classes(request, classes) else 0
-        self.yardstick.check_count(request.count, shown)
+        self.yardstick.check_count(request.count, shown_classes(request, classes))
 
     def row(
         self,
@@ -178,6 +177,11 @@ def shows_classes(request: Request, classes: int) -> bool:
     Without guidance towards a class they are asked to show none.
     """
     return classes > 0 and request.guidance > 0
+
+
+def shown_classes(request: Request, classes: int) -> int:
+    """Return how many classes the images of `request`, to a model of `classes`, show in turn; 0: none."""
+    return len(request.classes or range(classes)) if shows_classes(request, classes) else 0
 
 
 def shown_labels(request: Request, classes: int) -> Tensor | None:

@@ -140,19 +140,29 @@ class Yardstick:
             count: number of generated images.
             classes: how many classes they show in turn; 0: none, so that metrics of classes are left out.
         """
+        for refusal in self._refusals(count, classes, force=self.force).values():
+            raise refusal
+
+    def forced(self, count: int, classes: int) -> list[str]:
+        """Return the metrics that are measured by `force` alone; see `check_count`."""
+        return list(self._refusals(count, classes, force=False))
+
+    def _refusals(self, count: int, classes: int, *, force: bool) -> dict[str, UserError]:
+        """Return why metrics, by name, mean nothing of so many images."""
         targets = {name: side.target for side in self.sides for name in side.metrics}
+        refused = {}
         for name, metric in self.metrics.items():
             if metric.labelled and not classes:
                 continue
             width, target = self.widths(metric.extractor).__getitem__, targets[name]
-            metric.check_count(count, width, classes, force=self.force)
-            if metric.compares:
-                try:
-                    metric.check_count(len(target), width, force=self.force)
-                except UserError as error:
-                    asked = f"{name} against {len(target):,} images of {target.name}"
-                    remedy = "compare with more, or with these by --force"
-                    raise UserError(asked, error.found, remedy) from error
+            try:
+                metric.check_count(count, width, classes, force=force)
+                if metric.compares:
+                    against = f"{name} against {len(target):,} images of {target.name}"
+                    metric.check_count(len(target), width, force=force, asked=against)
+            except UserError as error:
+                refused[name] = error
+        return refused
 
     def target_features(self, side: Side) -> FeatureSet:
         """Return the features of all images that the metrics of a side compare with."""

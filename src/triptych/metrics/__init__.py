@@ -6,7 +6,7 @@ A new metric is one file and one line in METRICS; a new extractor, one file and 
 
 from collections.abc import Iterable
 
-from triptych.errors import UserError
+from triptych.errors import UserError, perhaps
 from triptych.metrics.accuracy import LabelAccuracy
 from triptych.metrics.diversity import ClassDiversity, OverallDiversity
 from triptych.metrics.frechet import FrechetDistance
@@ -57,7 +57,7 @@ def named_metrics(names: Iterable[str]) -> dict[str, Metric]:
         mine = {key: metric for key, metric in METRICS.items() if name in (key, metric.extractor)}
         if not mine:
             extractors = dict.fromkeys(metric.extractor for metric in METRICS.values())
-            remedy = f"choose from {', '.join(METRICS)}, or all of an extractor: {', '.join(extractors)}"
+            remedy = perhaps(name.replace("-", "_"), [*METRICS, *extractors])
             raise UserError(f"measure {name}", "there is no such metric", remedy)
         found |= mine
     if not found:

@@ -72,12 +72,23 @@ class Metric(ABC):
         """
         return 2
 
-    def check_count(self, count: int, width: Width, classes: int = 0, *, force: bool = False) -> None:
-        """Raise `UserError` where `count` generated images are too few; `force` allows any from 2 on."""
+    def check_count(
+        self, count: int, width: Width, classes: int = 0, *, force: bool = False, asked: str = ""
+    ) -> None:
+        """Raise `UserError` where `count` images are too few; `force` allows any from 2 on.
+
+        Args:
+            count: of the generated images, or, where `asked` says so, of those that they are compared with.
+            width: see `least`.
+            classes: see `least`.
+            force: allow any number from 2 on.
+            asked: what is asked for, where it is not the figure of `count` generated images.
+        """
         least = 2 if force else self.least(width, classes)
         if count < least:
-            remedy = f"ask for more with --count {least}" + ("" if force else ", or for these with --force")
-            raise UserError(f"{self.name} of {count} images", f"it takes at least {least}", remedy)
+            remedy = "compare with more" if asked else f"ask for more with --count {least}"
+            remedy += "" if force else ", or for these with --force"
+            raise UserError(asked or f"{self.name} of {count} images", f"it takes at least {least}", remedy)
 
     def __call__(self, generated: FeatureSet, reference: FeatureSet, *, force: bool = False) -> Value:
         """Return the figure of `generated` against `reference`.

@@ -39,8 +39,11 @@ class Record:
         """Return the record of the run in `folder`; UserError where the folder or its record is missing."""
         record = cls(Path(folder) / FILE_NAME)
         if not record.path.is_file():
-            found = f"no {FILE_NAME} in it" if Path(folder).is_dir() else "there is no such folder"
-            raise UserError(f"the run {folder}", found, "give the folder of a run, such as runs/NAME")
+            place, remedy = Path(folder), "give the folder of a run, such as runs/NAME"
+            if any(place.glob(f"*/{FILE_NAME}")):
+                remedy = f"runs lie in it: give one of them, or {place / '*'} for all"
+            found = f"no {FILE_NAME} in it" if place.is_dir() else "there is no such folder"
+            raise UserError(f"the run {folder}", found, remedy)
         return record
 
     def append(self, payload: Payload, step: int, attempt: int, seconds: float | None = None) -> Event:

@@ -38,6 +38,10 @@ def panels(canvas: Figure, down: int, across: int) -> list[Axes]:
     return list(canvas.subplots(down, across, squeeze=False).flat)
 
 
+HANDLE, LETTER = 0.6, 0.075
+"""Inches that a line of the legend takes beside its text, and about what each letter does."""
+
+
 def legend(canvas: Figure) -> None:
     """Put one legend under all panels, what stands for real images at its end."""
     known: dict[str, Any] = {}
@@ -46,11 +50,12 @@ def legend(canvas: Figure) -> None:
     # Of a line with error bars the line alone.
     known = {label: getattr(handle, "lines", (handle,))[0] for label, handle in known.items()}
     labels = sorted(known, key=lambda label: label == REAL)
+    widest = HANDLE + LETTER * max(map(len, labels), default=0)
     canvas.legend(
         [known[label] for label in labels],
         labels,
         loc="outside lower center",
-        ncols=min(len(known), 3),
+        ncols=max(1, min(len(known), 3, int(canvas.get_figwidth() / widest))),
         frameon=False,
         fontsize=8,
         labelcolor=INK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from triptych.report import numbers
 from triptych.report.document import Block, Paragraph
 from triptych.report.evaluation import legend
 from triptych.report.language import Language
@@ -33,9 +34,15 @@ def comparison(runs: Sequence[tuple[str, Run]], words: Language, *, unlike: bool
         if metric is None or len(best) < 2:
             continue
         inner = [best[name] for name, _ in runs if name in best]
-        blocks.append(Paragraph(words("comparison", metric=words.term(metric_name(metric).label))))
+        blocks.append(Paragraph(_title(metric, inner[0], words)))
         blocks += [*figures_tables(inner, words, across_models=True), *legend(inner, words)]
         judged = against_best(list(best.values()), metric, words, across_models=True)
         blocks += [*judged, *([Paragraph(words("images_alone"))] if judged else [])]
         blocks += over_seeds(table, words)
     return blocks
+
+
+def _title(metric: str, row: Row, words: Language) -> str:
+    """Return what is compared, of how many images: several tables may differ in that alone."""
+    count = numbers.count(row.passport.count)
+    return words("comparison", metric=words.term(metric_name(metric).label), count=count)

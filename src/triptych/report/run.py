@@ -115,9 +115,9 @@ class Run:
     def mse(self, weights: str) -> dict[int, float]:
         """Return the held-out mean squared error of an average of the weights by step, NaN left out.
 
-        Raw weights are not measured: the error of a checkpoint is then that of its usual average.
+        Raw weights are not measured.
         """
-        return self._errors.get(weights, self._errors["ema"])
+        return self._errors.get(weights, {})
 
     def mse_rank(self, step: int, weights: str) -> int | None:
         """Return the place of the checkpoint at `step` by held-out error, 1 the lowest; None: unmeasured."""

@@ -14,7 +14,10 @@ GENERAL: dict[str, tuple[str, str]] = {
         "CFG 指引导尺度：0 为无条件，1 为普通条件采样，大于 1 为引导采样（部分论文记作 w = 尺度 - 1）。",
     ),
     "overview": ("Overview", "总览"),
-    "comparison": ("The best of each model by {metric}:", "各模型按 {metric} 的最佳结果："),
+    "comparison": (
+        "The best of each model by {metric}, of {count} images:",
+        "各模型按 {metric} 的最佳结果（各 {count} 张图）：",
+    ),
     "bout_caption": (
         "The same noise, drawn by each model: {caption}, seed {seed}",
         "各模型对同一噪声的采样结果：{caption}，种子 {seed}",
