@@ -130,6 +130,50 @@ def test_seconds_of_another_device_are_not_drawn_beside_these(run):
     assert lines(seconds) == {"DDIM": ([0.001, 0.005], [9.5, 8.0])}
 
 
+def test_a_sampler_looks_the_same_in_both_panels_and_like_no_other(run):
+    """Also where the second panel lacks one that comes first in the other."""
+    names = (
+        "heun",
+        "ddim",
+        "ddpm",
+        "euler",
+        "dpm++",
+        "unipc",
+        "ipndm",
+        "deis",
+        "deis:9,order=2",
+        "heun:9,churn=1",
+    )
+    for i, name in enumerate(names):
+        device = Device("H200" if name == "ddim" else "V100", 1, 1)
+        sampler = name if ":" in name else f"{name}:9"
+        run.evaluate(200, (fid(8.0 + i),), sampler=sampler, network_calls=9 + i, took=9.0 + i, device=device)
+    looks = []
+    for axes in drawn(run)["cost"].axes:
+        handles = {bars.get_label(): bars.lines[0] for bars in axes.containers}
+        looks.append({name: (line.get_color(), line.get_marker()) for name, line in handles.items()})
+    calls, seconds = looks
+    assert len(set(calls.values())) == len(calls) == len(names)
+    assert len(seconds) == len(names) - 1
+    assert seconds.items() <= calls.items()
+
+
+def test_a_legend_of_long_names_lies_within_the_picture(run):
+    for sampler, distance in (
+        ("ddim:10", 8.0),
+        ("dpm++:10,order=3,eta=0.5,spacing=karras", 9.0),
+        ("ddpm:10", 7.0),
+    ):
+        for scale in (1.0, 2.0):
+            run.evaluate(200, (fid(distance + scale),), sampler=sampler, guidance=scale)
+    canvas = drawn(run)["guidance"]
+    FigureCanvasAgg(canvas).draw()
+    (legend,) = canvas.legends
+    box, whole = legend.get_window_extent(), canvas.bbox
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 and box.y1 <= whole.y1
+
+
 def test_classes_stand_as_bars_beside_real_ones(run):
     figures = tuple(c / 10 for c in range(10)), tuple(1 - c / 10 for c in range(10))
     accuracy = Figure("classifier_accuracy", 0.45, 0.01, 0.9, *figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,8 @@ def panels(canvas: Figure, down: int, across: int) -> list[Axes]:
     return list(canvas.subplots(down, across, squeeze=False).flat)
 
 
-HANDLE, LETTER = 0.6, 0.075
-"""Inches that a line of the legend takes beside its text, and about what each letter does."""
+HANDLE, LETTER, LINE = 0.6, 0.075, 0.2
+"""Inches of a legend: of an entry beside its text, about those of a letter, and the height of a line."""
 
 
 def legend(canvas: Figure) -> None:
@@ -51,11 +52,14 @@ def legend(canvas: Figure) -> None:
     known = {label: getattr(handle, "lines", (handle,))[0] for label, handle in known.items()}
     labels = sorted(known, key=lambda label: label == REAL)
     widest = HANDLE + LETTER * max(map(len, labels), default=0)
+    columns = max(1, min(len(known), 3, int(canvas.get_figwidth() / widest)))
+    # The panels keep the room that they have beside a legend of one line.
+    canvas.set_figheight(canvas.get_figheight() + LINE * (math.ceil(len(known) / columns) - 1))
     canvas.legend(
         [known[label] for label in labels],
         labels,
         loc="outside lower center",
-        ncols=max(1, min(len(known), 3, int(canvas.get_figwidth() / widest))),
+        ncols=columns,
         frameon=False,
         fontsize=8,
         labelcolor=INK,

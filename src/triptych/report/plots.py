@@ -123,13 +123,21 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
     if len(timed) > 1 and all(row.seconds_per_image > 0 for row in timed):
         where = rows[0].passport.device.name
         costs.append((timed, f"seconds per image, {where}", lambda row: row.seconds_per_image))
+    names = dict.fromkeys(sampler_parts(row.passport.sampler)[0] for row in rows)
+    styles = {  # the same in both panels, of which the second may lack some
+        name: {
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+        }
+        for i, name in enumerate(names)
+    }
     for axes, (shown, label, cost) in zip(panels(canvas, 1, len(costs)), costs, strict=True):
         axes.set_xscale("log")
         points: list[tuple[float, float, str, str]] = []
-        for i, line in enumerate(_alike(shown, lambda row: sampler_parts(row.passport.sampler)[0])):
+        for line in _alike(shown, lambda row: sampler_parts(row.passport.sampler)[0]):
             line = sorted(line, key=cost)
             name, _ = sampler_parts(line[0].passport.sampler)
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            style = styles[name]
             _draw_line(axes, line, metric, list(map(cost, line)), name, style)
             steps = [sampler_parts(row.passport.sampler)[1] for row in line]
             figures = _estimates(line, metric)
