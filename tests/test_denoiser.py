@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from triptych.denoiser import Denoiser, GuidedDenoiser
+from triptych.denoiser import Denoiser
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
+from triptych.guidance import GuidedDenoiser
 
 DEVIATION = 0.5
 MEANS = torch.tensor([-0.4, 0.4, 0.1])  # of class 0, of class 1, and without a class

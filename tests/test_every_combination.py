@@ -1,5 +1,6 @@
 """Every backbone with every diffusion, sampler, grid and scale, as the dictionaries of parts have them."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -14,7 +15,8 @@ from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.diffusion.times import TIMES
 from triptych.errors import UserError
-from triptych.generation import Request, generate
+from triptych.generation import Request, generate, steps_of
+from triptych.guidance import GUIDES, named_guide
 from triptych.sampling import SAMPLERS, named_sampler
 from triptych.sampling.grids import GRIDS
 from triptych.training.loss import StepLoss
@@ -37,8 +39,8 @@ def steps_with_a_second_call(name, schedule):
     return STEPS - 1 - from_noise if name == "heun" else 0
 
 
-def model(kind, config, classes=3):
-    torch.manual_seed(0)
+def model(kind, config, classes=3, seed=0):
+    torch.manual_seed(seed)
     network = awake(SMALL[kind].build(1, 8, classes))
     return Denoiser(network, SCHEDULES[config.schedule](), PREDICTIONS[config.prediction])
 
@@ -52,6 +54,37 @@ def test_every_sampler_draws_from_every_model(kind, config):
         assert drawn.pixels.shape == (2, 1, 8, 8)
         assert drawn.pixels.float().std() > 0
         assert drawn.calls == calls * (STEPS + steps_with_a_second_call(name, config.schedule)), name
+
+
+WAYS = [
+    f"{name},{options}"
+    for name in GUIDES
+    for options in ("above=0.1,below=50,shape=linear,rescale=0.5", "shape=cosine,against=epoch-1")
+]
+"""Every way to guide with every option that it has; as it is, it has been in what is above."""
+
+
+def walked(denoiser, request):
+    """Return the images at the end of a walk, not clipped, and the calls that one took."""
+    guided, steps, _ = steps_of(denoiser, request, torch.arange(1))
+    return [step.x for step in steps][-1], guided.calls
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("config", DIFFUSIONS, ids=lambda config: f"{config.schedule}-{config.prediction}")
+def test_every_guide_leads_every_model_by_every_sampler(kind, config):
+    denoiser, weak = model(kind, config), model(kind, config, seed=1)
+    for name in SAMPLERS:
+        asked = Request(1, 1.0, named_sampler(f"{name}:{STEPS}", clip=False))
+        plain, plain_calls = walked(denoiser, asked)
+        for spec in WAYS:
+            guide = named_guide(spec)
+            led, calls = walked(
+                denoiser, replace(asked, guidance=2.5, guide=guide, weak=weak if guide.against else None)
+            )
+            assert plain_calls < calls <= 2 * plain_calls, (name, spec)
+            assert led.isfinite().all(), (name, spec)
+            assert not torch.equal(plain, led), (name, spec)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

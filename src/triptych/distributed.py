@@ -27,7 +27,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for the others: the first one decodes images and trains extractors meanwhile."""
+"""How long a rank waits for the others, unless they have died: the first one decodes images meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,14 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     """Join the processes that torchrun started, and leave them at the end; alone where it started none.
 
     What speaks with them, such as a `DistributedDataParallel`, must not be referred to any more by then,
     but from where the garbage collector finds it. An exception leaves them as it ends the process.
+
+    Args:
+        patience: how long they wait for one another. One that dies is noticed at once, whatever that is.
 
     Raises:
         UserError: the others could not be reached, or a machine has fewer GPUs than processes.
@@ -190,9 +193,9 @@ def joined() -> Iterator[Ranks]:
     import_module("torch.distributed.nn")
     try:
         if (store := _store_of_attempt()) is None:
-            dist.init_process_group(backend, timeout=PATIENCE)
+            dist.init_process_group(backend, timeout=patience)
         else:
-            dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
+            dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError("join the other processes", reason, "start all of them by one torchrun") from error

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from triptych.denoiser import Denoiser, GuidedDenoiser
+from triptych.denoiser import Denoiser
 from triptych.diffusion.noise_level import along
 from triptych.errors import UserError
+from triptych.guidance import PLAIN, Guide, GuidedDenoiser, named_guide
 from triptych.images import to_pixels
 from triptych.random import MASK32, Stream, normal
 from triptych.sampling import SamplerConfig, named_sampler
+from triptych.sampling.presets import expanded
 from triptych.sampling.sampler import Step, sample
 
 
@@ -29,9 +31,12 @@ class SamplingConfig:
     """What `triptych sample` draws where its options do not say otherwise."""
 
     sampler: tuple[str, ...] = ("ddim:50",)
-    """Samplers with their numbers of steps; a grid is drawn by each, anything else by the first."""
+    """Samplers with their numbers of steps, or presets (parity, quality, fast, guided); a grid is drawn by
+    each, anything else by the first."""
     guidance: float = 1.0
     """Guidance scale: 0 unconditional, 1 plain conditional, above 1 guided."""
+    guide: str = PLAIN.label
+    """How they are guided: cfg or apg, with options, such as cfg,above=0.2,below=3."""
     per_class: int = 8
     """Images of each class in a grid."""
     batch_size: int = 256
@@ -39,8 +44,9 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        for sampler in self.sampler:
+        for sampler in expanded(self.sampler):
             named_sampler(sampler)
+        named_guide(self.guide)
         if not self.sampler:
             raise UserError("sampling.sampler", "none is named", "name one, such as ddim:50")
         if not 0 <= self.guidance < math.inf:
@@ -61,6 +67,9 @@ class Request:
         seed: of all noise.
         batch_size: images drawn at a time.
         classes: the classes to draw, in turn; None for every class of the model.
+        guide: how they are guided; of no effect at a scale of 0 or 1.
+        weak: the model that `guide` leads away from, where that is another checkpoint.
+        weak_digest: sha256 of the file of its weights.
     """
 
     count: int
@@ -69,21 +78,24 @@ class Request:
     seed: int = 0
     batch_size: int = 128
     classes: tuple[int, ...] | None = None
+    guide: Guide = PLAIN
+    weak: Denoiser | None = field(default=None, compare=False, repr=False)
+    weak_digest: str = ""
 
     @property
     def caption(self) -> str:
         """What the caption of a picture says of how its images were drawn."""
         guidance = f", guidance {self.guidance:g}" if self.guidance else ""
+        guidance += "" if self.guide == PLAIN else f" ({self.guide.label})"
         return f"{self.sampler.label}{guidance}, seed {self.seed}"
 
     def check(self, classes: int) -> None:
         """Raise `UserError` where a model of `classes` classes (0: unconditional) cannot answer it."""
         if not 0 <= self.guidance < math.inf:
             raise UserError(f"guidance {self.guidance:g}", "out of range", "choose 0 (no class) or more")
-        if self.guidance > 0 and classes == 0:
-            raise UserError(
-                f"guidance {self.guidance:g}", "the model is unconditional", "leave it out, or set it to 0"
-            )
+        if self.guidance > 0 and classes == 0 and not self.guide.against:
+            remedy = "leave it out, set it to 0, or guide against another checkpoint: --guide cfg,against=..."
+            raise UserError(f"guidance {self.guidance:g}", "the model is unconditional", remedy)
         if self.classes is not None and not all(0 <= c < classes for c in self.classes):
             raise UserError(
                 f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}"
@@ -143,8 +155,9 @@ def steps_of(
     """Return the denoiser bound to the classes of `index`, its steps down the grid, and its noise."""
     backbone = denoiser.backbone
     shape = (backbone.channels, backbone.image_size, backbone.image_size)
+    label = request.labels(index, backbone.classes)
     guided = GuidedDenoiser(
-        denoiser, request.labels(index, backbone.classes), request.guidance, request.sampler.clip
+        denoiser, label, request.guidance, request.sampler.clip, request.guide, request.weak
     )
     levels = request.sampler.levels(denoiser.schedule)
     eps = normal(request.seed, Stream.INITIAL_NOISE, 0, index, shape)

@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from triptych.checkpoints.find import all_checkpoints, resolve
-from triptych.checkpoints.manifest import BrokenCheckpoint, Manifest
-from triptych.checkpoints.read import read
 from triptych.data.dataset import Dataset
-from triptych.denoiser import Denoiser
-from triptych.devices import select_device
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge
-from triptych.evaluation.selection import best_names
-from triptych.evaluation.weights import USUAL, part_of, recorded_name
+from triptych.evaluation.weights import NONE, RAW
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
-from triptych.metrics import named_metrics
-from triptych.precision import Precision, select_precision
+from triptych.guidance import PLAIN, Guide, named_guide
+from triptych.models import Model, opened
+from triptych.precision import Precision
 from triptych.recipe_files import as_tokens, parse_recipe
 from triptych.record.events import DataSummary, Evaluated
 from triptych.record.record import Record
 from triptych.sampling import SamplerConfig, named_sampler
+from triptych.sampling.presets import expanded
 from triptych.work import Watch, unwatched
 
 CONFIG = "config.yaml"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A denoiser with the weights of one checkpoint.
-
-    Attributes:
-        denoiser: on its device, in evaluation mode.
-        checkpoint: name of the checkpoint's folder.
-        epoch: at which it was taken.
-        step: optimiser steps taken.
-        attempt: which start of the run wrote it.
-        weights: what records call them: `ema`, `ema_long` or `raw`.
-        digest: sha256 of their file.
-    """
-
-    denoiser: Denoiser
-    checkpoint: str
-    epoch: float
-    step: int
-    attempt: int
-    weights: str
-    digest: str
-
-    @property
-    def title(self) -> str:
-        """What captions call it: the checkpoint, and its weights where they are not the usual average."""
-        return self.checkpoint if self.weights == USUAL else f"{self.checkpoint} ({self.weights})"
-
-    @property
-    def device(self) -> torch.device:
-        """The device that it computes on."""
-        return next(self.denoiser.parameters()).device
 
 
 def refuse_other_images(dataset: Dataset, trained_on: DataSummary, asked: str) -> None:
@@ -88,13 +50,6 @@ def refuse_other_images(dataset: Dataset, trained_on: DataSummary, asked: str) -
     raise UserError(f"{asked} on {dataset.name} ({len(dataset.train):,} images)", found, remedy)
 
 
-def _number(path: Path, state: dict, name: str) -> float:
-    """Return a number from a checkpoint's state, which anybody may have written."""
-    if type(state.get(name)) not in (int, float):
-        raise UserError(f"checkpoint {path}", f"its state does not say its {name}", "choose another one")
-    return state[name]
-
-
 class Run:
     """A folder that `triptych train` or `triptych import` made.
 
@@ -112,6 +67,7 @@ class Run:
         self.data_path = data_path
         self.watch = watch
         self.record = Record.of_run(self.folder)
+        self._weaker: dict[tuple, Model] = {}
 
     @cached_property
     def experiment(self) -> ExperimentConfig:
@@ -168,7 +124,7 @@ class Run:
     def model(
         self,
         checkpoint: str = "last",
-        weights: str = USUAL,
+        weights: str | None = None,
         device: str | None = None,
         precision: Precision | None = None,
     ) -> Model:
@@ -186,32 +142,7 @@ class Run:
         Raises:
             UserError: no such checkpoint or weights, or it is broken or of another network.
         """
-        evaluations = [event.data for event in self.record.history().of_kind(Evaluated)]
-        if checkpoint.startswith("best-") and checkpoint != "best-mse":
-            # A slip is no lack of evaluations.
-            named_metrics([checkpoint.removeprefix("best-").replace("-", "_")])
-        path = resolve(self.folder, checkpoint, best_names(evaluations))
-        if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
-            warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=2)
-        try:
-            part = part_of(path, weights)
-            contents, digest = read(path, [part]), Manifest.load(path).parts[part].sha256
-        except BrokenCheckpoint as error:
-            raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
-        data = self.record.history().origin.data
-        denoiser = self.experiment.build(data.channels, data.image_size, len(data.class_names))
-        try:
-            denoiser.backbone.load_state_dict(contents.tensors[part])
-        except RuntimeError as error:
-            found = "its weights are of another network"
-            raise UserError(f"checkpoint {path}", found, "restore the run's config.yaml") from error
-        chosen = select_device(device or self.experiment.device)
-        # A precision that a recipe forced on one device is not to be forced on another that merely samples.
-        usual = "float32" if self.experiment.precision == "float32" else "auto"
-        denoiser.precision = select_precision(precision or usual, chosen)
-        denoiser.to(chosen).eval()
-        epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
-        return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part), digest)
+        return opened(self.folder, self.experiment, self.record, checkpoint, weights, device, precision)
 
     def request(
         self,
@@ -223,6 +154,7 @@ class Run:
         seed: int = 0,
         batch_size: int | None = None,
         classes: Sequence[int] = (),
+        guide: Guide | str | None = None,
     ) -> Request:
         """Return a request to `model`, with the recipe's defaults for all that is None.
 
@@ -234,6 +166,7 @@ class Run:
             seed: of all noise.
             batch_size: images drawn at a time; changes no noise.
             classes: numbers of the classes to draw, in turn; none given: all.
+            guide: how they are guided, such as `cfg,above=0.2`; where the scale is 0 or 1 it means nothing.
 
         Raises:
             UserError: the model cannot answer it.
@@ -243,7 +176,11 @@ class Run:
         if guidance is None:
             guidance = defaults.guidance if conditional else 0.0
         if sampler is None or isinstance(sampler, str):
-            sampler = named_sampler(sampler or defaults.sampler[0])
+            sampler = named_sampler(sampler or expanded(defaults.sampler)[0])
+        if guide is None or isinstance(guide, str):
+            guide = named_guide(guide or defaults.guide)
+        if guidance in (0, 1):
+            guide = PLAIN
         request = Request(
             count=defaults.per_class * len(classes or self.class_names) if count is None else count,
             guidance=guidance,
@@ -251,10 +188,41 @@ class Run:
             seed=seed,
             batch_size=defaults.batch_size if batch_size is None else batch_size,
             classes=tuple(classes) or None,
+            guide=guide,
         )
+        if guide.against:
+            weaker = self._weaker_than(model, guide)
+            request = replace(request, weak=weaker.denoiser, weak_digest=weaker.digest)
         request.check(model.denoiser.backbone.classes)
         request.sampler.levels(model.denoiser.schedule)  # refuses a grid finer than the schedule
         return request
+
+    def _weaker_than(self, model: Model, guide: Guide) -> Model:
+        """Return the model that a guide leads away from, with the same average of its weights.
+
+        Raises:
+            UserError: there is no such checkpoint, or it draws other images.
+        """
+        key = guide.against, model.weights, str(model.device), model.denoiser.precision
+        if key not in self._weaker:
+            folder, _, checkpoint = guide.against.rpartition("@")
+            run = Run(folder) if folder else self
+            weights = NONE if model.weights == RAW else model.weights
+            found = run.model(checkpoint, weights, str(model.device))
+            found.denoiser.precision = model.denoiser.precision
+            shapes = [
+                (b.channels, b.image_size, b.classes)
+                for b in (model.denoiser.backbone, found.denoiser.backbone)
+            ]
+            if shapes[0] != shapes[1]:
+                kind = "{} channels, {} pixels a side and {} classes".format
+                raise UserError(
+                    f"guide {guide.label}",
+                    f"it has {kind(*shapes[1])}, the model {kind(*shapes[0])}",
+                    "guide against a model of the same images",
+                )
+            self._weaker[key] = found
+        return self._weaker[key]
 
     def sample(self, model: Model, request: Request) -> tuple[Tensor, Tensor]:
         """Return images, uint8 [N, C, H, W], and the classes asked for, int64 [N], both on the host."""

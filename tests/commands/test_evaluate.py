@@ -49,7 +49,7 @@ def rows_of(run: Path) -> list[Evaluated]:
 
 def test_everything_is_swept_and_quoted_before_the_first_image(run, capsys):
     swept = ("--checkpoint", "2", "6", "--ema", "none", "ema", "--guidance", "0", "2", "--seed", "0", "5")
-    samplers = ("--sampler", "ddim:2", "ddpm:3")
+    samplers = ("--sampler", "ddim:2", "ddpm:3", "--no-unguided")
     lines = told(capsys, "evaluate", run, *swept, *samplers, "--count", "40", "--force")
     assert lines.pop(1) == "by --force, of fewer images than they take: fd_classifier"
     assert re.match(r"32 rows of 40 images: about [\d.]+s \([\d.]+s to draw, [\d.]+s to measure\)", lines[0])
@@ -63,6 +63,41 @@ def test_everything_is_swept_and_quoted_before_the_first_image(run, capsys):
     assert lines[1].startswith("epoch-00002 (raw)  ddim:2  scale 0  fd_classifier ")
     assert lines[2].startswith("epoch-00002 (raw)  ddim:2  scale 0  seed 5  fd_classifier ")
     assert lines[33].startswith("measured in ")
+
+
+def test_the_unguided_row_is_beside_guided_ones_whether_named_or_not(run, capsys):
+    told(capsys, "evaluate", run, *QUICK, "--guidance", "2", "--guide", "cfg,below=2", "apg")
+    how = [(r.passport.guidance, r.passport.guide, r.network_calls) for r in rows_of(run)]
+    assert how == [(1.0, "cfg", 2), (2.0, "cfg,below=2", 3), (2.0, "apg", 4)]
+    assert told(capsys, "evaluate", run, *QUICK, "--guidance", "1", "2")[0].startswith(
+        "2 rows of 80 images, 1 to"
+    )
+    told(capsys, "evaluate", run, *QUICK, "--guidance", "3", "--no-unguided", "--seed", "1")
+    assert [r.passport.guidance for r in rows_of(run)[4:]] == [3.0]
+
+
+def test_a_weaker_checkpoint_to_guide_against_is_part_of_the_passport(run, capsys):
+    quick = (*QUICK, "--guidance", "2", "--no-unguided")
+    told(capsys, "evaluate", run, *quick, "--guide", "cfg,against=2", f"cfg,against={run}@epoch-2", "cfg")
+    own, other, plain = (row.passport for row in rows_of(run))
+    assert own.weak_digest == other.weak_digest != plain.weak_digest == ""
+    assert own.guide == "cfg,against=2"
+    figures = [row.figures[0].estimate for row in rows_of(run)]
+    assert figures[0] == figures[1] != figures[2]
+
+
+@pytest.mark.parametrize(
+    ("guide", "line"),
+    [
+        ("cgf", "guide cgf: no such guidance; choose from cfg, apg"),
+        ("cfg,against=epoch-9", "epoch 9 is not there"),
+        ("cfg,against=elsewhere@last", "elsewhere"),
+    ],
+)
+def test_guides_that_are_none_are_one_line(run, capsys, guide, line):
+    assert say("evaluate", run, *QUICK, "--guidance", "2", "--guide", guide) == 2
+    assert line in capsys.readouterr().err
+    assert rows_of(run) == []
 
 
 def test_what_is_known_costs_nothing_and_is_said(run, capsys):
@@ -85,14 +120,15 @@ def test_the_disk_that_features_take_is_told_where_it_is_much_and_must_be_free(r
 
 
 def test_further_metrics_are_a_further_row_and_then_known(run, capsys):
-    told(capsys, "evaluate", run, *QUICK, "--metrics", "fd_classifier")
-    told(capsys, "evaluate", run, *QUICK, "--metrics", "classifier_accuracy", "recall_classifier")
+    quick = (*QUICK, "--guidance", "1")
+    told(capsys, "evaluate", run, *quick, "--metrics", "fd_classifier")
+    told(capsys, "evaluate", run, *quick, "--metrics", "classifier_accuracy", "recall_classifier")
     first, second = rows_of(run)
     assert [figure.metric for figure in first.figures] == ["fd_classifier"]
     assert [figure.metric for figure in second.figures] == ["classifier_accuracy", "recall_classifier"]
     both = ("--metrics", "recall_classifier", "fd_classifier", "--json")
     capsys.readouterr()
-    assert say("evaluate", run, *QUICK, *both) == 0
+    assert say("evaluate", run, *quick, *both) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert [figure["metric"] for figure in row["figures"]] == ["recall_classifier", "fd_classifier"]
     assert row["figures"][1]["estimate"] == first.figures[0].estimate
@@ -100,12 +136,13 @@ def test_further_metrics_are_a_further_row_and_then_known(run, capsys):
 
 
 def test_a_protocol_says_how_many_are_compared_with_which_split(run, capsys):
-    told(capsys, "evaluate", run, "--sampler", "ddim:2", "--protocol", "70/test", "--metrics", "classifier")
+    quick = ("--sampler", "ddim:2", "--guidance", "1")
+    told(capsys, "evaluate", run, *quick, "--protocol", "70/test", "--metrics", "classifier")
     (row,) = rows_of(run)
     p = row.passport
     assert (p.count, p.reference, p.beside, p.reference_count) == (70, "digits/held-out", "digits/train", 355)
     assert row.nearest is not None and (run / row.nearest).is_file()
-    told(capsys, "evaluate", run, "--sampler", "ddim:2", "--protocol", "80/train")
+    told(capsys, "evaluate", run, *quick, "--protocol", "80/train")
     assert rows_of(run)[1].passport.reference == "digits/train"
 
 

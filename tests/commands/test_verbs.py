@@ -207,13 +207,14 @@ def test_another_layout_is_another_folder(runs, capsys):
 
 def test_empty_lists_are_the_recipes(runs, capsys):
     empty = ("--checkpoint", "--guidance", "--sampler")
-    (row,) = answer(capsys, "evaluate", runs / "tiny", *empty, "--steps", "2", "--count", "70")
+    plain, row = answer(capsys, "evaluate", runs / "tiny", *empty, "--steps", "2", "--count", "70")
     passport = row["passport"]
     assert (passport["checkpoint"], passport["sampler"], passport["guidance"]) == (
         "epoch-00006",
         "ddim:2",
         1.25,
     )
+    assert plain["passport"]["guidance"] == 1.0
     figures = {figure["metric"]: figure for figure in row["figures"]}
     assert figures["fd_classifier"]["n"] == figures["fd_classifier"]["real_n"] == 70
     assert len(figures["fd_classifier"]["groups"]) > 1
@@ -221,6 +222,7 @@ def test_empty_lists_are_the_recipes(runs, capsys):
 
 def test_one_checkpoint_by_two_names_is_one_row(runs, capsys):
     ask = ("evaluate", runs / "tiny", "--checkpoint", "last", "6", "epoch-2", "--sampler", "ddim:2")
+    ask += ("--guidance", "1")
     rows = answer(capsys, *ask, "--count", "80")
     assert [row["passport"]["checkpoint"] for row in rows] == ["epoch-00006", "epoch-00002"]
 

@@ -25,13 +25,13 @@ def test_two_kills(tmp_path):
 def test_what_differs_is_told(tmp_path):
     assert train(tmp_path) == 0
     other = Path(tmp_path / "other")
-    command = ["--count", "80", "--sampler", "ddim:2", "--quiet"]
+    command = ["--count", "80", "--sampler", "ddim:2", "--guidance", "1", "--quiet"]
     subprocess.run(["cp", "-r", tmp_path / "tiny", other], check=True)
     for run, seed in ((tmp_path / "tiny", "0"), (other, "1")):
         assert say("evaluate", run, "--seed", seed, *command) == 0
     assert kill_evaluation.compared(tmp_path / "tiny", tmp_path / "tiny") == []
     (line,) = kill_evaluation.compared(tmp_path / "tiny", other)
-    assert line.startswith("epoch-00006, ddim:2, scale 1.25")
+    assert line.startswith("epoch-00006, ddim:2, scale 1")
     (other / "evaluations" / "left").mkdir(parents=True, exist_ok=True)
     (other / "evaluations" / "left" / "batches.jsonl").write_text("{}")
     assert len(kill_evaluation.compared(other, other)) == 1

@@ -10,6 +10,7 @@ from triptych.evaluation.selection import (
     best_names,
     best_row,
     best_rows,
+    best_settings,
     rank_correlation,
     recorded,
 )
@@ -144,7 +145,7 @@ def test_names_of_the_best_are_those_of_most_images_by_each_metric():
         "best-classifier-accuracy": "epoch-00001",
         "best-fid": "epoch-00009",
     }
-    assert best_names(rows) == names
+    assert best_names(rows) == {name: (checkpoint, "ema") for name, checkpoint in names.items()}
     assert best_checkpoints(rows) == set(names.values())
     assert best_checkpoints([]) == set()
 
@@ -154,13 +155,13 @@ def test_of_as_many_images_against_several_references_the_last_measured_name_the
         replace(made, passport=replace(made.passport, reference_digest="other"))
         for made in (row("a", fd_classifier=8.0), row("b", fd_classifier=9.0))
     ]
-    assert best_names([*ROWS, *other])["best-fd-classifier"] == "a"
-    assert best_names([*other, *ROWS])["best-fd-classifier"] == "b"
+    assert best_names([*ROWS, *other])["best-fd-classifier"].checkpoint == "a"
+    assert best_names([*other, *ROWS])["best-fd-classifier"].checkpoint == "b"
 
 
 def test_what_was_measured_anew_counts_and_not_what_it_was_before():
     rows = [row("a", fd_classifier=1.0), row("b", fd_classifier=2.0), row("a", fd_classifier=3.0)]
-    assert best_names(rows) == {"best-fd-classifier": "b"}
+    assert best_names(rows) == {"best-fd-classifier": ("b", "ema")}
     assert best_rows(rows)["fd_classifier"].row is rows[1]
 
 
@@ -170,7 +171,17 @@ def test_several_seeds_are_judged_by_their_mean():
         return replace(made, passport=replace(made.passport, seed=seed))
 
     lucky = [seeded("a", 0, 1.0), seeded("a", 1, 5.0), seeded("b", 0, 2.0), seeded("b", 1, 2.5)]
-    assert best_names(lucky) == {"best-fd-classifier": "b"}
+    assert best_names(lucky) == {"best-fd-classifier": ("b", "ema")}
+    best = best_row(lucky, "fd_classifier")
+    assert (best.row, best.seeds) == (lucky[2], 2)
+    assert [other for other, _ in best.others] == [lucky[0]]  # of the same noise, and counted once
+    assert best_settings(lucky, "fd_classifier") == [lucky[2], lucky[0]]
+
+
+def test_a_name_of_the_best_says_which_average_it_was():
+    rows = [row("a", fd_classifier=2.0), row("a", fd_classifier=1.0), row("b", fd_classifier=1.5)]
+    rows[1] = replace(rows[1], passport=replace(rows[1].passport, weights="ema_long"))
+    assert best_names(rows) == {"best-fd-classifier": ("a", "ema_long")}
 
 
 def test_rows_of_weights_that_were_written_anew_are_not_in_the_record():

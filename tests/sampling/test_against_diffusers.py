@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from triptych.denoiser import Denoiser, GuidedDenoiser
+from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
+from triptych.guidance import GuidedDenoiser
 from triptych.random import Stream, normal
 from triptych.sampling import named_sampler
 from triptych.sampling.sampler import sample

@@ -7,6 +7,7 @@ import pytest
 from triptych.errors import UserError
 from triptych.sampling import MOST_STEPS, SAMPLERS, SamplerConfig, named_sampler
 from triptych.sampling.grids import GRIDS
+from triptych.sampling.presets import PRESETS, expanded
 
 
 def test_names_and_steps():
@@ -31,6 +32,19 @@ def test_a_label_is_a_name(name, spacing):
     config = named_sampler(name, spacing=spacing)
     assert named_sampler(config.label) == config
     assert config.label.startswith(f"{name}:{SAMPLERS[name].usual_steps}")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_stands_for_samplers(preset):
+    specs = expanded(["ddim:7", preset])
+    assert specs[0] == "ddim:7"
+    assert [named_sampler(spec).label for spec in specs] == list(specs)
+    if len(specs) == 2:
+        assert named_sampler(preset) == named_sampler(specs[1])
+        assert named_sampler(preset, clip=False) == named_sampler(specs[1], clip=False)
+    else:
+        with pytest.raises(UserError, match="it stands for ddpm:1000 and ddim:50"):
+            named_sampler(preset)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import torch
 from diffusers import DEISMultistepScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from sampling.test_against_diffusers import SHAPE, SmoothEps, noise
 
-from triptych.denoiser import Denoiser, GuidedDenoiser
+from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
+from triptych.guidance import GuidedDenoiser
 from triptych.random import Stream, normal
 from triptych.sampling import named_sampler
 from triptych.sampling.dpm_solver import bends

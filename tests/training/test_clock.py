@@ -75,6 +75,15 @@ def test_learning_rate_warms_up_and_follows_a_cosine():
     assert c.learning_rate(100) == pytest.approx(0, abs=1e-12)
 
 
+def test_a_stable_rate_decays_in_a_line_at_the_end():
+    c = clock(images=80, warmup_epochs=2, learning_rate=0.5, learning_rate_schedule="wsd", decay=0.25)
+    rates = [c.learning_rate(step) for step in range(c.total_steps)]
+    assert rates[:20] == pytest.approx([0.5 * (k + 1) / 20 for k in range(20)])
+    assert set(rates[20:76]) == {0.5}
+    assert rates[75:] == pytest.approx([0.5 * left / 25 for left in range(25, 0, -1)])
+    assert c.learning_rate(100) == c.learning_rate(130) == 0.0
+
+
 def test_constant_rate_and_no_warmup():
     c = clock(learning_rate_schedule="constant", learning_rate=0.5)
     assert {c.learning_rate(step) for step in range(63)} == {0.5}

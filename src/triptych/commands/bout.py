@@ -14,11 +14,12 @@ from triptych.commands.writing import writing_to
 from triptych.errors import UserError
 from triptych.evaluation.weights import BEST
 from triptych.generation import Request
+from triptych.models import Model
 from triptych.record.events import DataSummary, Imported, Started
 from triptych.record.pictures import rows_by_class, save_png
 from triptych.record.side_by_side import Block, side_by_side
 from triptych.report.names import BACKBONES
-from triptych.runs import Model, Run
+from triptych.runs import Run
 
 PICTURE = "side-by-side.png"
 LONGEST_NAME = 120

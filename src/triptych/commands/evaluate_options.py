@@ -45,9 +45,17 @@ class EvaluateOptions:
     """Checkpoints: last, best-mse, epoch-350 or 350, best-fid or best- and another metric that was measured;
     by default the recipe's."""
     guidance: tuple[float, ...] = ()
-    """Guidance scales; by default the recipe's."""
+    """Guidance scales; by default the recipe's. Beside scales above 1 the row without guidance is measured
+    too, whether named or not."""
+    guide: tuple[str, ...] = ()
+    """How scales above 1 guide: cfg (everywhere alike), with options such as cfg,above=0.2,below=3 (only
+    there), cfg,shape=linear, cfg,rescale=0.7, cfg,against=epoch-10 (another checkpoint); or apg. By default
+    the recipe's."""
+    unguided: bool = True
+    """Whether that row is measured where nobody named it."""
     sampler: tuple[str, ...] = ()
-    """Samplers with their steps and options, such as ddim:50 ddpm:1000; by default the recipe's."""
+    """Samplers with their steps and options, such as ddim:50 ddpm:1000, or presets: parity (these two),
+    quality, fast, guided; by default the recipe's."""
     count: int | None = None
     """Images of each row; by default the recipe's, or as many as the held-out split has, in equal classes.
     Of --images the first so many, of each class's folder in turn; by default all."""
@@ -63,8 +71,9 @@ class EvaluateOptions:
     """The best rows, so many of them, are measured again with fresh noise and all images: a row that is best
     of many by chance is found out."""
     ema: tuple[str, ...] = ()
-    """Averages of the weights: ema (where none is named), ema_long (slower), best (of these the one with the
-    lower held-out error at the checkpoint), or none for the raw weights."""
+    """Averages of the weights: ema, ema_long (slower), best (of these the one with the lower held-out error
+    at the checkpoint), or none for the raw weights. By default ema; of best-fid and the like, what was
+    best."""
     seed: tuple[int, ...] = (0,)
     """Of all noise; several give a row each, which tell how far a figure scatters by chance."""
     batch_size: int | None = None

@@ -14,8 +14,8 @@ from triptych.evaluation.selection import agreement, best_rows, comparable, figu
 from triptych.evaluation.weights import USUAL
 from triptych.evaluation.yardstick import Yardstick
 from triptych.record import verdict
-from triptych.record.events import Evaluated, Figure, HeldOut
-from triptych.report.names import metric_name
+from triptych.record.events import Evaluated, Figure, HeldOut, Passport
+from triptych.report.names import metric_name, scale_name
 from triptych.report.numbers import duration, uncertain
 from triptych.report.numbers import figure as in_digits
 from triptych.runs import Run
@@ -76,7 +76,7 @@ def line_of(row: Evaluated) -> str:
     figures = "  ".join(map(_figure_text, row.figures))
     seconds = row.generation_took + row.measuring_took
     return (
-        f"{passport.checkpoint}{weights}  {passport.sampler}  scale {passport.guidance:g}{seed}  {figures}  "
+        f"{passport.checkpoint}{weights}  {passport.sampler}  {scale_of(passport)}{seed}  {figures}  "
         f"{seconds:.1f} s"
     )
 
@@ -96,7 +96,7 @@ def verdict_lines(found: Sequence[Measured]) -> list[str]:
         counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
         if worse := len(best.others) - len(best.ties):
             counts.append(f"{worse} worse")
-        told = [f"best {metric}: {whose}{settings(best.row)}", ", ".join(counts)]
+        told = [f"best {metric}: {whose}{settings(best.row, best.seeds)}", ", ".join(counts)]
         lines.append("; ".join(filter(None, told)))
     metric = next(iter(found[0].asked.judge.yardstick.metrics))
     for run in runs:
@@ -113,12 +113,21 @@ def _figure_text(figure: Figure) -> str:
     return f"{text} (real {in_digits(figure.real, decimals)}{of})"
 
 
-def settings(row: Evaluated) -> str:
-    """Return checkpoint, sampler and scale of a row, and its weights where they are not the usual ones."""
+def scale_of(passport: Passport) -> str:
+    """Return the guidance scale of a row, and how it guides where that is not everywhere alike."""
+    return f"scale {scale_name(passport.guidance, passport.guide)}"
+
+
+def settings(row: Evaluated, seeds: int = 1) -> str:
+    """Return checkpoint, sampler and scale of a row, and its weights where they are not the usual ones.
+
+    Of a mean over several seeds, their number stands in place of the seed.
+    """
     passport = row.passport
     weights = "" if passport.weights == USUAL else f" ({passport.weights})"
     seed = f", seed {passport.seed}" if passport.seed else ""
-    return f"{passport.checkpoint}{weights}, {passport.sampler}, scale {passport.guidance:g}{seed}"
+    seed = f", mean of {seeds} seeds" if seeds > 1 else seed
+    return f"{passport.checkpoint}{weights}, {passport.sampler}, {scale_of(passport)}{seed}"
 
 
 def _agreement(run: Run, rows: Sequence[Evaluated], metric: str) -> list[str]:
@@ -145,7 +154,7 @@ def _over_seeds(found: Sequence[Measured], metric: str) -> list[str]:
         p, figure = measured.row.passport, figure_of(measured.row, metric)
         value = None if figure is None else loss(figure)
         if value is not None:
-            how = f"epoch {p.epoch:g}, {p.weights}, {p.sampler}, scale {p.guidance:g}"
+            how = f"epoch {p.epoch:g}, {p.weights}, {p.sampler}, {scale_of(p)}"
             run = measured.asked.sweep.run
             key = how, p.seed, p.clip, p.precision, comparable(measured.row, metric)
             alike = sets.setdefault(key, {}).setdefault(_but_for_seed(run), {})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from triptych.commands.run_folders import without_bouts
-from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
+from triptych.commands.sampler_options import SamplerOptions, chosen_samplers, guided
 from triptych.errors import UserError
 from triptych.parsing import parse, refuse_below_one
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from triptych.commands.bout import Bout
     from triptych.commands.sample_pictures import Written
     from triptych.generation import Request
-    from triptych.runs import Model, Run
+    from triptych.models import Model
+    from triptych.runs import Run
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,19 @@ class SampleOptions:
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
     """Folders of runs, such as runs/digits-unet; of several, in the order of the picture."""
     sampler: tuple[str, ...] = ()
-    """Samplers with their steps and options, such as ddim:50 ddim:50,eta=0.5; by default the recipe's."""
+    """Samplers with their steps and options, such as ddim:50 ddim:50,eta=0.5, or presets: parity (ddpm:1000
+    and ddim:50), quality, fast, guided; by default the recipe's."""
     guidance: tuple[float, ...] = ()
     """Guidance scales: 0 unconditional, 1 plain conditional, above 1 guided; by default the recipe's."""
+    guide: tuple[str, ...] = ()
+    """How scales above 1 guide: cfg (everywhere alike), with options such as cfg,above=0.2,below=3 (only
+    there), cfg,shape=linear, cfg,rescale=0.7, cfg,against=epoch-10 (another checkpoint); or apg. By default
+    the recipe's."""
     checkpoint: str = "last"
     """last, best-mse, epoch-350 or 350."""
-    ema: str = "ema"
+    ema: str | None = None
     """Average of the weights: ema, ema_long (slower), best (of these the one with the lower held-out error at
-    the checkpoint), or none for the raw weights."""
+    the checkpoint), or none for the raw weights. By default ema; of best-fid and the like, what was best."""
     per_class: int | None = None
     """Images of each class, one row a class (at guidance 0 they have none); by default the recipe's."""
     count: int | None = None
@@ -177,6 +183,7 @@ def make_requests(opened: Run, model: Model, options: SampleOptions, first: Run)
             "--classes at --guidance 0", "it draws no class", "give a scale above 0, or no classes"
         )
     classes = [class_number(name, names) for name in options.classes]
+    scales = options.guidance or (defaults.guidance if conditional else 0.0,)
     per_class = defaults.per_class if options.per_class is None else options.per_class
     return [
         opened.request(
@@ -187,9 +194,10 @@ def make_requests(opened: Run, model: Model, options: SampleOptions, first: Run)
             seed=options.seed,
             batch_size=options.batch_size,
             classes=classes,
+            guide=guide,
         )
         for sampler in chosen_samplers(options.sampler, options.details, defaults.sampler)
-        for guidance in dict.fromkeys(options.guidance or (defaults.guidance if conditional else 0.0,))
+        for guidance, guide in guided(scales, options.guide or (defaults.guide,))
     ]
 
 

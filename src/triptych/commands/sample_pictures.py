@@ -17,11 +17,13 @@ from tqdm import tqdm
 from triptych.commands.writing import writing_to
 from triptych.evaluation.weights import USUAL
 from triptych.generation import Request, generate
+from triptych.guidance import PLAIN
+from triptych.models import Model
 from triptych.record.animation import Film
 from triptych.record.environment import describe_device
 from triptych.record.events import Sampled
 from triptych.record.pictures import class_grid, grid, save_png
-from triptych.runs import Model, Run
+from triptych.runs import Run
 
 NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|')
 """On one system or another, beside what cannot be printed."""
@@ -117,6 +119,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         took=drawn.seconds,
         device=describe_device(model.device),
         precision=model.denoiser.precision,
+        guide=request.guide.label,
     )
     written = Written(
         run=str(run.folder),
@@ -161,11 +164,14 @@ def draw_images(model: Model, request: Request, film: Film | None, *, silent: bo
 
 def folder_name(checkpoint: str, weights: str, request: Request, per_class: int | None) -> str:
     """Return a folder name that tells apart whatever gives different images or another layout."""
-    sampler = request.sampler.label.translate(str.maketrans(":,=", "---"))
+    sampler, guide = (
+        in_file_name(part.label).translate(str.maketrans(",=", "--"))
+        for part in (request.sampler, request.guide)
+    )
     parts = [checkpoint, *([] if weights == USUAL else [weights]), sampler]
     parts += [] if request.sampler.clip else ["unclipped"]
-    parts += [f"scale-{request.guidance:g}", f"seed-{request.seed}"]
-    parts += [f"n-{request.count}" if per_class is None else f"{per_class}-per-class"]
+    parts += [f"scale-{request.guidance:g}", *([] if request.guide == PLAIN else [guide])]
+    parts += [f"seed-{request.seed}", f"n-{request.count}" if per_class is None else f"{per_class}-per-class"]
     parts += ["classes-" + "-".join(map(str, request.classes))] if request.classes else []
     return "-".join(parts)
 

@@ -1,4 +1,4 @@
-"""The options that choose a sampler, which several verbs share. Imports no torch."""
+"""The options that choose samplers and guidance, which several verbs share. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from triptych.errors import UserError
 
 if TYPE_CHECKING:
+    from triptych.guidance import Guide
     from triptych.sampling import SamplerConfig
 
 
@@ -35,7 +36,7 @@ def chosen_samplers(
     """Return the samplers that were typed, or else the defaults, each once, with the details that were typed.
 
     Args:
-        specs: such as `ddim:50`; empty if none was typed.
+        specs: such as `ddim:50`, or presets; empty if none was typed.
         options: the details that were typed. They go before a default's own. Where no sampler was typed, they
             are meant for the first of several defaults; clipping, which every sampler has, for all.
         defaults: the samplers where none was typed.
@@ -43,11 +44,26 @@ def chosen_samplers(
     Raises:
         UserError: see `chosen_sampler`.
     """
+    from triptych.sampling.presets import expanded
+
+    specs, defaults = expanded(specs), expanded(defaults)
     details_alone = not specs and options != SamplerOptions(clip=options.clip)
     chosen = specs or (defaults[:1] if details_alone else defaults)
     typed = specs if specs else [None] * len(chosen)
     found = [chosen_sampler(spec, options, default) for spec, default in zip(typed, chosen, strict=True)]
     return list(dict.fromkeys(found))
+
+
+def guided(scales: Sequence[float], guides: Sequence[str]) -> list[tuple[float, Guide]]:
+    """Return every scale with every way to guide, each once: at a scale of 0 or 1 there is nothing to guide.
+
+    Raises:
+        UserError: there is no such way to guide.
+    """
+    from triptych.guidance import PLAIN, named_guide
+
+    ways = [named_guide(guide) for guide in guides]
+    return list(dict.fromkeys((scale, PLAIN if scale in (0, 1) else way) for scale in scales for way in ways))
 
 
 def chosen_sampler(spec: str | None, options: SamplerOptions, default: str) -> SamplerConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,21 +11,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from triptych.commands.evaluate_options import EvaluateOptions
-from triptych.commands.sampler_options import chosen_samplers
+from triptych.commands.sampler_options import chosen_samplers, guided
 from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.evaluation.config import Protocol, parse_protocol
 from triptych.evaluation.cost import Cost, drawing_seconds, measuring_seconds
 from triptych.evaluation.judge import Judge, balanced_count, shown_classes, shown_labels
 from triptych.evaluation.nearest import nearest_picture
-from triptych.evaluation.selection import figure_of, loss, recorded
-from triptych.evaluation.weights import USUAL
+from triptych.evaluation.selection import best_settings, recorded
 from triptych.generation import Generated, Request
 from triptych.metrics import named_metrics
 from triptych.metrics.metric import Metric
+from triptych.models import Model
 from triptych.record.events import Evaluated, Passport
 from triptych.record.pictures import save_png
-from triptych.runs import Model, Run
+from triptych.runs import Run
+from triptych.sampling.presets import expanded
 from triptych.work import Watch
 
 FOLDER = "evaluations"
@@ -96,7 +96,7 @@ class Sweep:
         # might not fit.
         epochs: dict[tuple[str, str], tuple[float, str]] = {}
         for name in options.checkpoint or usual.checkpoint:
-            for average in options.ema or (USUAL,):
+            for average in options.ema or (None,):
                 self.model = self._opened(name, average)
                 epochs[self.model.checkpoint, self.model.weights] = self.model.epoch, self.model.digest
         self.epochs = ranks.agree(epochs)  # a run that is still training may have got further
@@ -187,9 +187,8 @@ class Sweep:
         What is real is measured by it, with the time that the metrics take.
         """
         yardstick, request = asked.judge.yardstick, asked.request
-        # Scales of 0 and 1 take one call of the network a step, all others two.
         size = min(request.batch_size, request.count)
-        kind = id(asked.judge), request.sampler, request.guidance in (0, 1), size
+        kind = id(asked.judge), request.sampler, request.guidance in (0, 1), request.guide, size
         if kind not in self._of_image:
             _, channels, height, width = self.dataset.train.images.shape
             shape = size, channels, height, width
@@ -227,7 +226,7 @@ class Sweep:
             store.remove()
         return row
 
-    def _opened(self, checkpoint: str, average: str) -> Model:
+    def _opened(self, checkpoint: str, average: str | None) -> Model:
         return self.run.model(checkpoint, average, self.options.device, self.options.precision)
 
     def _judge(self, metrics: Mapping[str, Metric]) -> Judge:
@@ -253,7 +252,7 @@ class Sweep:
     def _requests(self) -> list[Request]:
         """Return one request for every sampler, scale and seed, in the order given."""
         usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
-        scales = self.options.guidance or (usual.guidance if self.model.denoiser.backbone.classes else ())
+        guides = self.options.guide or usual.guide or (drawn.guide,)
         return [
             self.run.request(
                 self.model,
@@ -262,13 +261,25 @@ class Sweep:
                 sampler=sampler,
                 seed=seed,
                 batch_size=self.options.batch_size or usual.batch_size,
+                guide=guide,
             )
             for sampler in chosen_samplers(
-                self.options.sampler, self.options.details, usual.sampler or drawn.sampler[:1]
+                self.options.sampler, self.options.details, usual.sampler or expanded(drawn.sampler)[:1]
             )
-            for scale in dict.fromkeys(scales or (None,))
+            for scale, guide in guided(self._scales(), guides)
             for seed in dict.fromkeys(self.options.seed or (0,))
         ]
+
+    def _scales(self) -> list[float]:
+        """Return the guidance scales, with that of no guidance beside any that guides."""
+        usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
+        conditional = self.model.denoiser.backbone.classes > 0
+        scales = list(self.options.guidance)
+        if not scales:
+            scales = [*(usual.guidance or (drawn.guidance,))] if conditional else [0.0]
+        if self.options.unguided and max(scales) > 1:
+            scales.insert(0, 1.0 if conditional else 0.0)
+        return scales
 
     def _labels(self, request: Request) -> Tensor | None:
         """Return the classes that the images of a request show; None: they show none."""
@@ -277,15 +288,5 @@ class Sweep:
 
 def winners(measured: Sequence[Measured], metric: str, count: int) -> list[Asked]:
     """Return the settings with the best figures of a metric, best first: of several seeds, by their mean."""
-    settings: dict[tuple, list[Measured]] = {}
-    for found in measured:
-        request = found.asked.request
-        key = id(found.asked.sweep), found.asked.weights, request.sampler, request.guidance
-        settings.setdefault(key, []).append(found)
-
-    def badness(rows: list[Measured]) -> float:
-        figures = [figure_of(row.row, metric) for row in rows]
-        losses = [value for figure in figures if figure and (value := loss(figure)) is not None]
-        return sum(losses) / len(losses) if losses else math.inf
-
-    return [rows[0].asked for rows in sorted(settings.values(), key=badness)[:count]]
+    asked = {id(found.row): found.asked for found in measured}
+    return [asked[id(row)] for row in best_settings([found.row for found in measured], metric)[:count]]

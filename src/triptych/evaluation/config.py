@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from triptych.errors import UserError
+from triptych.guidance import named_guide
 from triptych.metrics import named_metrics
 from triptych.sampling import named_sampler
+from triptych.sampling.presets import expanded
 
 USUAL_METRICS = (
     "fd_classifier",
@@ -61,8 +63,10 @@ class EvaluationConfig:
     """Checkpoints: last, best-mse, best-fid or best- and another metric, epoch-350 or 350."""
     guidance: tuple[float, ...] = ()
     """Guidance scales; none given: that of `sampling`."""
+    guide: tuple[str, ...] = ()
+    """How scales above 1 guide; none given: that of `sampling`."""
     sampler: tuple[str, ...] = ()
-    """Samplers; none given: the first of `sampling`."""
+    """Samplers or presets; none given: the first of `sampling`."""
     count: int | None = None
     """Images of each row; None: the protocol's, or as many as there are held-out ones, in equal classes."""
     protocol: str | None = None
@@ -75,8 +79,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        for sampler in self.sampler:
+        for sampler in expanded(self.sampler):
             named_sampler(sampler)
+        for guide in self.guide:
+            named_guide(guide)
         named_metrics(self.metrics)
         if not self.checkpoint or not all(0 <= scale < math.inf for scale in self.guidance):
             raise UserError(

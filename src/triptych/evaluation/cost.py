@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from statistics import mean
 
 import torch
+from torch import Tensor
 
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
+from triptych.diffusion.noise_level import NoiseLevel
 from triptych.generation import Request, steps_of
+from triptych.guidance import GuidedDenoiser
 from triptych.images import to_pixels
 from triptych.metrics.extractors.extractor import Extractor
+from triptych.sampling.sampler import sample
 
 ENOUGH = 0.5
 """Seconds of a sampler's steps that are timed, after one that is not: others may use the machine as well."""
@@ -51,21 +55,41 @@ def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
     index = torch.arange(size, device=device)
     begun: list[float] = []  # what it takes to draw a batch's noise
     taken: list[float] = []
+    calls: list[int] = []  # of the network, in each of these steps
     last = time.perf_counter()
     while sum(taken[1:]) < ENOUGH and sum(taken) < LONG:
-        _, steps, noise = steps_of(denoiser, request, index)
+        guided, steps, noise = steps_of(denoiser, request, index)
         to_pixels(noise)
         now = _now(device)
         begun.append(now - last)
-        last = now
+        last, called = now, 0
         for _ in steps:
             now = _now(device)
             taken.append(now - last)
-            last = now
+            calls.append(guided.calls - called)
+            last, called = now, guided.calls
             if sum(taken[1:]) >= ENOUGH or sum(taken) >= LONG:
                 break
     # The first of each also makes what the others find ready.
-    return (mean(begun[1:] or begun) + mean(taken[1:] or taken) * request.sampler.steps) / size
+    each = sum(taken[1:] or taken) / sum(calls[1:] or calls)
+    return (mean(begun[1:] or begun) + each * network_calls(denoiser, request)) / size
+
+
+def network_calls(denoiser: Denoiser, request: Request) -> int:
+    """Return how often an image of `request` is shown to a network, without drawing it."""
+    label = None if request.labels(torch.arange(1), denoiser.backbone.classes) is None else torch.zeros(1)
+    guided = GuidedDenoiser(denoiser, label, request.guidance, False, request.guide, request.weak)
+    calls = 0
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Tensor:
+        nonlocal calls
+        calls += guided.calls_at(level)
+        return x
+
+    levels = request.sampler.levels(denoiser.schedule)
+    for _ in sample(request.sampler.build(), denoise, levels, torch.zeros(1, 1), lambda i: torch.zeros(1, 1)):
+        pass
+    return calls
 
 
 def _now(device: torch.device) -> float:

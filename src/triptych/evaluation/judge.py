@@ -100,6 +100,8 @@ class Judge:
             beside=self.beside.name,
             extractors={name: extractor.sha256 for name, extractor in yardstick.extractors.items()},
             weights_digest=weights_digest,
+            guide=request.guide.label,
+            weak_digest=request.weak_digest,
         )
 
     def check(self, denoiser: Denoiser, request: Request) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from triptych.errors import UserError
 from triptych.metrics import METRICS
@@ -18,15 +19,18 @@ class Best:
 
     Attributes:
         metric: name of the metric.
-        row: the row that has the best figure.
-        figure: that figure.
-        others: the other rows that have it, in the order given, each with the verdict on it: `worse`, or
-            `not distinguishable`.
+        row: the row that has the best figure; of settings measured with several seeds, the first row of those
+            that are best in the mean.
+        figure: that of the row.
+        seeds: how many rows that mean is of.
+        others: a row of each other setting, of the same seed where there is one, in the order given, each
+            with the verdict on it: `worse`, or `not distinguishable`.
     """
 
     metric: str
     row: Evaluated
     figure: Figure
+    seeds: int
     others: tuple[tuple[Evaluated, verdict.Comparison], ...]
 
     @property
@@ -49,6 +53,10 @@ class Agreement:
 
     correlation: float | None
     checkpoints: int
+
+
+Known = tuple[Evaluated, Figure, float]
+"""A row, its figure of a metric, and the loss of that."""
 
 
 def comparable(row: Evaluated, metric: str) -> tuple:
@@ -85,20 +93,48 @@ def direction(figure: Figure) -> verdict.Better:
 def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
     """Return the best of the rows that have this metric, the first of equals.
 
+    Of what was measured with several seeds the mean counts: the luckiest of them would flatter it.
+
     Raises:
         UserError: no row has the metric, or rows differ in what makes figures comparable.
     """
     found = _measured(rows, metric)
     if not found:
         raise UserError(f"select by {metric}", "no row has it", "evaluate with it first")
-    best, figure, _ = min(found, key=lambda entry: entry[2])
+    settings = _by_setting(found)
+    chosen = min(settings, key=_mean_loss)
+    best, figure, _ = chosen[0]
     others = []
-    for row, other, _ in found:
+    for setting in settings:
+        same_noise = (entry for entry in setting if entry[0].passport.seed == best.passport.seed)
+        row, other, _ = next(same_noise, setting[0])
         paired = verdict.paired(row.passport, best.passport)
         compared = verdict.compare(other, figure, direction(figure), paired=paired)
         if row is not best and compared is not None:
             others.append((row, compared))
-    return Best(metric, best, figure, tuple(others))
+    return Best(metric, best, figure, len(chosen), tuple(others))
+
+
+def best_settings(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
+    """Return a row of each setting that has this metric, the best setting first: by the mean over its seeds.
+
+    Raises:
+        UserError: as of `best_row`.
+    """
+    return [setting[0][0] for setting in sorted(_by_setting(_measured(rows, metric)), key=_mean_loss)]
+
+
+def _by_setting(found: Sequence[Known]) -> list[list[Known]]:
+    """Return rows in groups that differ in the seed alone, groups in the order of their first row."""
+    settings: dict[str, list[Known]] = {}
+    for entry in found:
+        setting = _identity(replace(entry[0].passport, seed=0))
+        settings.setdefault(repr(setting), []).append(entry)
+    return list(settings.values())
+
+
+def _mean_loss(setting: Sequence[Known]) -> float:
+    return math.fsum(loss for _, _, loss in setting) / len(setting)
 
 
 def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
@@ -133,32 +169,38 @@ def _identity(passport: Passport) -> dict:
     return {name: value for name, value in asdict(passport).items() if name not in free}
 
 
-def best_names(rows: Sequence[Evaluated]) -> dict[str, str]:
-    """Return the checkpoints with the best figures, each by the name that a user may give it: `best-fid`.
+class Chosen(NamedTuple):
+    """Which weights an evaluation found best.
 
-    Of rows that were not measured alike those of most images count, and of as many those measured last. What
-    was measured with several seeds is judged by their mean: the luckiest of them would flatter it.
+    Attributes:
+        checkpoint: name of the checkpoint's folder.
+        weights: what records call them: `ema`, `ema_long` or `raw`.
+    """
+
+    checkpoint: str
+    weights: str
+
+
+def best_names(rows: Sequence[Evaluated]) -> dict[str, Chosen]:
+    """Return the weights with the best figures, each by the name that a user may give them: `best-fid`.
+
+    Of rows that were not measured alike those of most images count, and of as many those measured last.
 
     Args:
         rows: of one run, in the order of its record.
     """
     names = {}
     for metric in dict.fromkeys(figure.metric for row in rows for figure in row.figures):
-        settings: dict[str, list[tuple[str, float]]] = {}
-        for row, _, value in _measured(_alike(rows, metric), metric):
-            setting = replace(row.passport, seed=0)
-            settings.setdefault(repr(_identity(setting)), []).append((row.passport.checkpoint, value))
-        means = [
-            (math.fsum(value for _, value in found) / len(found), found[0][0]) for found in settings.values()
-        ]
-        if means:  # of equals the first, as everywhere
-            names[f"best-{metric.replace('_', '-')}"] = min(means, key=lambda entry: entry[0])[1]
+        found = best_settings(_alike(rows, metric), metric)
+        if found:
+            best = found[0].passport
+            names[f"best-{metric.replace('_', '-')}"] = Chosen(best.checkpoint, best.weights)
     return names
 
 
 def best_checkpoints(rows: Sequence[Evaluated]) -> set[str]:
     """Return the checkpoints that have the best figure by any metric: those that `best_names` names."""
-    return set(best_names(rows).values())
+    return {chosen.checkpoint for chosen in best_names(rows).values()}
 
 
 def agreement(rows: Sequence[Evaluated], mse: Mapping[tuple[float, str], float], metric: str) -> Agreement:
@@ -223,7 +265,7 @@ def _centred_ranks(values: Sequence[float]) -> list[float]:
     return [b + (e - 1) / 2 - (len(values) - 1) / 2 for b, e in zip(below, equal, strict=True)]
 
 
-def _measured(rows: Sequence[Evaluated], metric: str) -> list[tuple[Evaluated, Figure, float]]:
+def _measured(rows: Sequence[Evaluated], metric: str) -> list[Known]:
     """Return rows that have the metric, with its figure and loss; refuse those of unlike passports."""
     found = []
     for row in rows:

@@ -20,7 +20,8 @@ from triptych.errors import UserError
 from triptych.exchange.foreign import Foreign
 from triptych.exchange.sidecar import SIDECAR, as_json, class_names, read_json, told_of
 from triptych.exchange.weights_file import Weights, read_weights
-from triptych.runs import Model, Run
+from triptych.models import Model
+from triptych.runs import Run
 
 WEIGHTS = "model.safetensors"
 

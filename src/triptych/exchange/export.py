@@ -10,7 +10,8 @@ from triptych.errors import UserError
 from triptych.exchange.diffusers_folder import folder_files
 from triptych.exchange.dit_checkpoint import checkpoint_files
 from triptych.exchange.publish import published, refuse_taken
-from triptych.runs import Model, Run
+from triptych.models import Model
+from triptych.runs import Run
 
 FORMATS: dict[str, Callable[[Run, Model], dict[str, bytes]]] = {
     "diffusers": folder_files,

@@ -11,7 +11,8 @@ from typing import Any
 
 from triptych.data.dataset import check_class_names
 from triptych.errors import UserError
-from triptych.runs import Model, Run
+from triptych.models import Model
+from triptych.runs import Run
 
 SIDECAR = "triptych.json"
 

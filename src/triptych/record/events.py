@@ -216,6 +216,8 @@ class Sampled:
     """Seconds of sampling alone, without loading and without writing pictures."""
     device: Device
     precision: str = "float32"
+    guide: str = "cfg"
+    """How they were guided, with its options; of scales of 0 and 1 always this."""
     side_by_side: str | None = None
     """Path of a picture that shows them beside the same images of other runs, relative to the run folder."""
 

@@ -81,6 +81,11 @@ def metric_name(key: str) -> MetricName:
     return METRICS.get(key, MetricName(key, "unknown", 4))
 
 
+def scale_name(scale: float, guide: str) -> str:
+    """Return a guidance scale, and how it guides where that is not everywhere alike: `3 (cfg,below=2)`."""
+    return f"{scale:g}" if guide == "cfg" else f"{scale:g} ({guide})"
+
+
 def sampler_parts(sampler: str) -> tuple[str, str]:
     """Split `ddim:50,eta=0.5` into the method, `DDIM, eta=0.5`, and the steps, `50` (empty if not given)."""
     name, _, rest = sampler.partition(":")

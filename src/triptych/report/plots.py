@@ -22,7 +22,7 @@ from triptych.report.canvas import (
 )
 from triptych.report.class_bars import MOST_PANELS, by_class, draw_classes
 from triptych.report.language import Language
-from triptych.report.names import metric_name, sampler_parts
+from triptych.report.names import metric_name, sampler_parts, scale_name
 from triptych.report.row_tables import description, row_checkpoint, row_name
 from triptych.report.rows import Row, headline, metrics_of, ranked
 
@@ -61,7 +61,7 @@ def _guidance(order: Sequence[Row], metric: str, words: Language) -> Drawing | N
     """Return figures against guidance scale; None where no checkpoint and sampler has two scales."""
     lines = [
         sorted(line, key=lambda row: row.passport.guidance)
-        for line in _alike(order, lambda row: (_checkpoint(row), row.passport.sampler, *_rest(row)))
+        for line in _by_guide(order)
         if len({row.passport.guidance for row in line}) > 1
     ]
     if not lines:
@@ -74,6 +74,16 @@ def _guidance(order: Sequence[Row], metric: str, words: Language) -> Drawing | N
     if len(shown) < len(lines):
         caption = words("best_lines", caption=caption, shown=len(shown), count=len(lines))
     return Drawing("guidance", caption, partial(_draw_guidance, shown, metrics))
+
+
+def _by_guide(order: Sequence[Row]) -> list[list[Row]]:
+    """Return rows in groups that differ in the scale alone; those without guidance are in every one."""
+    found = []
+    for line in _alike(order, lambda row: (_checkpoint(row), row.passport.sampler, *_rest(row))):
+        unguided = [row for row in line if row.passport.guidance in (0, 1)]
+        guided = _alike([row for row in line if row not in unguided], _guide)
+        found += [group + unguided for group in guided] or [unguided]
+    return found
 
 
 def _draw_guidance(lines: Sequence[Sequence[Row]], metrics: Sequence[str], canvas: Canvas) -> None:
@@ -97,14 +107,14 @@ def _cost(order: Sequence[Row], metric: str, words: Language) -> Drawing | None:
 
     Of other rows where there is only one sampler beside the best; None where there is nowhere a second.
     """
-    kinds = _alike(order, lambda row: (_checkpoint(row), row.passport.guidance, *_rest(row)))
+    kinds = _alike(order, lambda row: (_checkpoint(row), row.passport.guidance, _guide(row), *_rest(row)))
     kinds = [kind for kind in kinds if len({row.passport.sampler for row in kind}) > 1]
     if not kinds:
         return None
     best = kinds[0][0]
     settings = row_checkpoint(best, words)
     if best.run.origin.conditional:
-        scale = numbers.plain(best.passport.guidance)
+        scale = scale_name(best.passport.guidance, best.passport.guide)
         settings = words("sample_caption", method=settings, scale=scale)
     caption = words("cost_caption", metrics=_labels([metric], words), settings=settings)
     return Drawing("cost", caption, partial(_draw_cost, kinds[0], metric))
@@ -202,21 +212,30 @@ def _checkpoint(row: Row) -> tuple:
     return row.event.step, row.passport.checkpoint, row.passport.weights
 
 
+def _guide(row: Row) -> tuple:
+    return row.passport.guide, row.passport.weak_digest
+
+
+def _sampler(row: Row) -> tuple:
+    return row.passport.sampler, *_guide(row), *_rest(row)
+
+
 def _rest(row: Row) -> tuple:
     return row.passport.clip, row.passport.seed, row.passport.precision
 
 
 def _styles(lines: Sequence[Sequence[Row]]) -> list[dict]:
-    """Return how each line is drawn: a colour for each checkpoint and a dash for each sampler.
+    """Return how each line is drawn: a colour for each checkpoint and a dash for each way to sample.
 
     Where there is but one checkpoint, a colour for each line.
     """
-    checkpoints = list(dict.fromkeys(_checkpoint(line[0]) for line in lines))
-    samplers = list(dict.fromkeys((line[0].passport.sampler, *_rest(line[0])) for line in lines))
+    last = [line[-1] for line in lines]  # the first may be an unguided row that several lines share
+    checkpoints = list(dict.fromkeys(map(_checkpoint, last)))
+    samplers = list(dict.fromkeys(map(_sampler, last)))
     styles = []
-    for i, line in enumerate(lines):
-        sampler = samplers.index((line[0].passport.sampler, *_rest(line[0]))) % len(MARKERS)
-        colour = checkpoints.index(_checkpoint(line[0])) if len(checkpoints) > 1 else i
+    for i, row in enumerate(last):
+        sampler = samplers.index(_sampler(row)) % len(MARKERS)
+        colour = checkpoints.index(_checkpoint(row)) if len(checkpoints) > 1 else i
         styles.append({"color": COLOURS[colour], "marker": MARKERS[sampler], "ls": DASHES[sampler]})
     return styles
 
@@ -224,12 +243,14 @@ def _styles(lines: Sequence[Sequence[Row]]) -> list[dict]:
 def _line_names(lines: Sequence[Sequence[Row]]) -> list[str]:
     """Return what tells lines apart, in English; nothing of a single one."""
     cells = description([line[0] for line in lines], ENGLISH)
+    for told, line in zip(cells, lines, strict=True):
+        told["guide"] = line[-1].passport.guide
     telling = [
         title
         for title in cells[0]
         if title != ENGLISH("sampling_cfg") and len({told[title] for told in cells}) > 1
     ]
-    plain = {ENGLISH(key) for key in ("checkpoint", "weights", "sampler")}
+    plain = {"guide", *(ENGLISH(key) for key in ("checkpoint", "weights", "sampler"))}
     return [
         ", ".join(told[title] if title in plain else f"{title.lower()} {told[title]}" for title in telling)
         for told in cells

@@ -105,8 +105,10 @@ def next_command(run: Run) -> str:
         return f"triptych evaluate {folder}{checkpoints}{scales}"
     metric = headline(rows)
     best = ranked(rows, metric)[0][1].passport if metric else rows[-1].passport
-    scale = f" --guidance {numbers.plain(best.guidance)}" if conditional else ""
-    sampler = shlex.quote(best.sampler.partition(",")[0])
+    guided = conditional or best.guidance > 0
+    scale = f" --guidance {best.guidance:g}" if guided else ""
+    scale += "" if best.guide == "cfg" else f" --guide {shlex.quote(best.guide)}"
+    sampler = shlex.quote(best.sampler)
     weights = "none" if best.weights == "raw" else best.weights
     average = "" if weights == "ema" else f" --ema {shlex.quote(weights)}"
     chosen = f"--checkpoint {best.checkpoint} --sampler {sampler}{scale}{average}"

@@ -8,7 +8,7 @@ from triptych.record.figures import Figure, Passport
 from triptych.report import numbers
 from triptych.report.document import Block, Cell, Note, Paragraph, Strong, Table
 from triptych.report.language import Language
-from triptych.report.names import metric_name
+from triptych.report.names import metric_name, scale_name
 from triptych.report.rows import Row, compared, metrics_of, ranked, tied
 from triptych.report.run import distinct
 from triptych.report.sampling import checkpoint_and_weights, checkpoint_name
@@ -123,7 +123,11 @@ def row_settings(row: Row, words: Language) -> str:
     sampler = sampler_name(row.passport.sampler, words)
     if not row.run.origin.conditional:
         return sampler
-    return words("sample_caption", method=sampler, scale=numbers.plain(row.passport.guidance))
+    return words("sample_caption", method=sampler, scale=_scale(row))
+
+
+def _scale(row: Row) -> str:
+    return scale_name(row.passport.guidance, row.passport.guide)
 
 
 def description(
@@ -151,7 +155,7 @@ def description(
         columns[words("weights")] = lambda row: weights_name(row.passport.weights, words)
     columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
     if any(row.run.origin.conditional for row in rows):
-        columns[words("sampling_cfg")] = lambda row: numbers.plain(row.passport.guidance)
+        columns[words("sampling_cfg")] = _scale
     if mse and any(row.run.mse(row.passport.weights) for row in rows):
         columns[words("held_out_mse")] = lambda row: _mse(row, words)
     told_of = _passport_columns(rows, words)

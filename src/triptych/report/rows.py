@@ -61,7 +61,7 @@ class Row:
     def how(self) -> tuple:
         """All that was chosen about the row except the checkpoint."""
         p = self.passport
-        return p.weights, p.sampler, p.guidance, p.clip, p.seed, p.precision
+        return p.weights, p.sampler, p.guidance, p.guide, p.weak_digest, p.clip, p.seed, p.precision
 
     @property
     def measured(self) -> tuple:

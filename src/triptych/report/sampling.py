@@ -67,7 +67,7 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
         row = {
             "checkpoint": checkpoint_and_weights(run, event.step, sampled.epoch, sampled.weights, words),
             "method": method,
-            "sampling_cfg": numbers.plain(sampled.guidance),
+            "sampling_cfg": names.scale_name(sampled.guidance, sampled.guide),
             "steps": steps or "–",
             "images": _images(run, sampled, words),
             "time": numbers.duration(sampled.took),
@@ -140,7 +140,8 @@ def settings_caption(run: Run, sampled: Sampled, words: Language) -> str:
     """Return how images were drawn: sampler, scale, and their number where no row shows one class."""
     caption = sampler_name(sampled.sampler, words)
     if run.origin.conditional:
-        caption = words("sample_caption", method=caption, scale=numbers.plain(sampled.guidance))
+        scale = names.scale_name(sampled.guidance, sampled.guide)
+        caption = words("sample_caption", method=caption, scale=scale)
     if not sampled.per_class:
         caption = words("count_caption", count=numbers.count(sampled.count), caption=caption)
     return caption

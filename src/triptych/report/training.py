@@ -52,7 +52,10 @@ def epochs(run: Run, words: Language) -> str:
 def schedule(run: Run, words: Language) -> str:
     """Return the course of the learning rate: `20-epoch linear warm-up → cosine`."""
     name = str(run.training("learning_rate_schedule", "constant"))
-    course = words(name) if name in ("cosine", "constant") else name
+    course = words({"wsd": "constant"}.get(name, name)) if name in ("cosine", "wsd", "constant") else name
+    if name == "wsd":
+        share = numbers.plain(100 * float(run.training("decay", 0.25)))
+        course = words("wsd_last", schedule=course, share=share)
     warmup = float(run.training("warmup_epochs", 0.0))
     return words("warmup_then", epochs=numbers.plain(warmup), schedule=course) if warmup > 0 else course
 

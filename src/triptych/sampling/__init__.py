@@ -1,13 +1,9 @@
-"""Samplers and the grids they walk down: every sampler is one file and one line in `SAMPLERS`.
-
-A sampler's options are the fields of its class, with their defaults; everything that is said of them (what a
-name may set, what a label shows, what is refused) is read from there.
-"""
+"""Samplers and the grids they walk down: every sampler is one file and one line in `SAMPLERS`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from triptych.diffusion.noise_level import NoiseLevel
@@ -19,9 +15,11 @@ from triptych.sampling.deis import DEIS
 from triptych.sampling.dpm_solver import DPMSolver
 from triptych.sampling.grids import GRIDS
 from triptych.sampling.ipndm import IPNDM
+from triptych.sampling.presets import PRESETS, single
 from triptych.sampling.runge_kutta import Euler, Heun
 from triptych.sampling.sampler import Sampler
 from triptych.sampling.unipc import UniPC
+from triptych.specs import no_such_option, options_of, read_options, written
 
 SAMPLERS: dict[str, type[Sampler]] = {
     "ddpm": DDPM,
@@ -62,7 +60,7 @@ class SamplerConfig:
         known = defaults_of(self.name)
         for option in self.options:
             if option not in known:
-                raise no_such_option(self.name, option)
+                raise no_such_option(f"sampler {self.name}", option, known | {"spacing": SPACING})
         if self.spacing not in GRIDS:
             raise UserError(f"spacing {self.spacing}", "no such grid", f"choose from {', '.join(GRIDS)}")
         if not 1 <= self.steps <= MOST_STEPS:
@@ -78,8 +76,7 @@ class SamplerConfig:
         """
         defaults = defaults_of(self.name) | {"spacing": SPACING}
         chosen = defaults | dict(self.options) | {"spacing": self.spacing}
-        extras = [f"{name}={value}" for name, value in chosen.items() if value != defaults[name]]
-        return ",".join([f"{self.name}:{self.steps}", *(extra.removesuffix(".0") for extra in extras)])
+        return ",".join([f"{self.name}:{self.steps}", *written(chosen, defaults)])
 
     def build(self) -> Sampler:
         """Return the sampler."""
@@ -94,13 +91,14 @@ def named_sampler(spec: str, **settings: Any) -> SamplerConfig:
     """Return the sampler that `ddim`, `ddim:50` or `ddim:50,eta=0.5,spacing=leading` names.
 
     Args:
-        spec: name, number of steps if not the sampler's usual one, and options that differ from the default.
+        spec: name, number of steps if not the sampler's usual one, and options that differ from the default;
+            or a preset.
         settings: `steps`, `spacing`, `clip` and options of the sampler; they go before what `spec` says.
 
     Raises:
         UserError: there is no such sampler or option, or a value is out of range.
     """
-    name, said = read_spec(spec)
+    name, said = read_spec(single(spec))
     chosen = said | settings
     return SamplerConfig(
         name,
@@ -126,27 +124,12 @@ def read_spec(spec: str) -> tuple[str, dict[str, Any]]:
             found = f"{steps[:20]!r} is no number of steps"
             raise UserError(f"sampler {name}", found, f"write it like {name}:50, at most {MOST_STEPS:,}")
         said["steps"] = int(steps)
-    for part in parts:
-        option, _, text = part.partition("=")
-        if option not in defaults:
-            raise no_such_option(name, option)
-        kind = type(defaults[option])
-        try:
-            said[option] = kind(text)
-        except ValueError as error:
-            found = f"{text!r} is no {kind.__name__}"
-            raise UserError(f"sampler {spec}", found, f"write it like {option}={defaults[option]}") from error
-    return name, said
+    return name, said | read_options(f"sampler {name}", spec, parts, defaults)
 
 
 def defaults_of(name: str) -> dict[str, Any]:
     """Return the options of a sampler with their defaults; UserError: there is no such sampler."""
     if name not in SAMPLERS:
-        raise UserError(f"sampler {name}", "no such sampler", f"choose from {', '.join(SAMPLERS)}")
-    return {option.name: option.default for option in fields(SAMPLERS[name])}
-
-
-def no_such_option(name: str, option: str) -> UserError:
-    """Return the error that the sampler does not have this option."""
-    known = ", ".join([*defaults_of(name), "spacing"])
-    return UserError(f"sampler {name}", f"it has no option {option!r}", f"choose from {known}")
+        known = ", ".join([*SAMPLERS, *PRESETS])
+        raise UserError(f"sampler {name}", "no such sampler", f"choose from {known}")
+    return options_of(SAMPLERS[name])

@@ -80,12 +80,16 @@ class Clock:
         """Return the learning rate of the step that follows `step` others.
 
         Linear warm-up, reaching the peak in its last step, then half a cosine to zero
-        (arXiv 1608.03983, equation 5, without restarts) or the peak.
+        (arXiv 1608.03983, equation 5, without restarts), or the peak, at the end with a linear
+        decay to zero (warmup-stable-decay, arXiv 2404.06395) or without.
         """
         warmup = round(self.config.warmup_epochs * self.images / self.config.batch_size)
         if step < warmup:
             return self.config.learning_rate * (step + 1) / warmup
         if self.config.learning_rate_schedule == "constant":
             return self.config.learning_rate
+        if self.config.learning_rate_schedule == "wsd":
+            left = (self.total_steps - step) / max(1, round(self.config.decay * self.total_steps))
+            return self.config.learning_rate * max(0.0, min(1.0, left))
         done = (step - warmup) / max(1, self.total_steps - warmup)
         return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

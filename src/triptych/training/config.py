@@ -26,8 +26,11 @@ class TrainingConfig:
     """Most images that a process computes at once; a step adds up their gradients. None: its whole share."""
     learning_rate: float = 2e-4
     """Peak learning rate of AdamW."""
-    learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up: half a cosine down to zero, or the peak throughout."""
+    learning_rate_schedule: Literal["cosine", "wsd", "constant"] = "cosine"
+    """What follows the warm-up: half a cosine down to zero, the peak with a linear decay to zero at the end
+    (warmup-stable-decay), or the peak throughout."""
+    decay: float = 0.25
+    """Of `wsd`, the share of all steps in which the learning rate falls."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises linearly from zero."""
     beta1: float = 0.9
@@ -170,6 +173,7 @@ RANGES: dict[str, Range] = {
     "microbatch": Range(1, 2**20),
     "learning_rate": Range(0, 1e3, above=True),
     "warmup_epochs": Range(0, HUGE),
+    "decay": Range(0, 1, above=True),
     "beta1": Range(0, 1, below=True),
     "beta2": Range(0, 1, below=True),
     "weight_decay": Range(0, 1e3),
