@@ -3,9 +3,10 @@
 import pytest
 
 from triptych.backbones.costs import costs, outline
+from triptych.errors import UserError
 from triptych.evaluation.config import parse_protocol
 from triptych.experiment import load_experiment
-from triptych.recipe_files import packaged_recipes
+from triptych.recipe_files import find_recipe, packaged_recipes, parse_recipe
 
 IMAGES = {"digits": (1, 8), "cifar10": (3, 32)}
 
@@ -100,3 +101,43 @@ def test_strong_recipes_are_as_large_as_the_unet_and_joined_by_long_skips(recipe
 def test_the_digits_recipes_are_of_equal_size():
     counts = [parameters(f"digits-{kind}") for kind in ("unet", "dit", "dim")]
     assert max(counts) / min(counts) < 1.05
+
+
+@pytest.mark.parametrize("recipe", [name for name in packaged_recipes() if name.endswith("-modern")])
+def test_modern_recipes_have_the_network_of_their_base_and_another_diffusion(recipe):
+    modern = load_experiment(recipe)
+    base = load_experiment(parse_recipe(recipe, find_recipe(recipe)[1])["base"])
+    assert parameters(recipe) == parameters(base.name)
+    assert modern.diffusion != base.diffusion
+    assert (modern.conditional, modern.data) == (base.conditional, base.data)
+
+
+def test_a_recipe_stands_on_its_base(tmp_path):
+    (tmp_path / "low.yaml").write_text("base: digits-unet\nseed: 7\ntraining: {epochs: 3, beta2: 0.95}\n")
+    (tmp_path / "deep").mkdir()
+    high = tmp_path / "deep" / "high.yaml"
+    high.write_text("base: ../low.yaml\ntraining: {epochs: 5}\nsampling: {sampler: [ddim:5]}\n")
+    found, digits = load_experiment(str(high)), load_experiment("digits-unet")
+    assert (found.name, found.seed, found.training.epochs, found.training.beta2) == ("high", 7, 5, 0.95)
+    assert found.sampling.sampler == ("ddim:5",)
+    assert found.backbone == digits.backbone
+    assert found.training.learning_rate == digits.training.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: mine.yaml", "builds on itself"),
+        ("base: digits-unit", "recipe digits-unit: no packaged recipe of this name"),
+        ("base: other/none.yaml", "no such file"),
+        ("base: [digits-unet]", "its base is ['digits-unet']"),
+        ("base: broken.yaml", "it holds no fields"),
+    ],
+)
+def test_a_base_that_is_none_is_one_line(text, told, tmp_path):
+    (tmp_path / "broken.yaml").write_text("")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"{text}\ndata: {{name: digits}}\n")
+    with pytest.raises(UserError) as refused:
+        load_experiment(str(recipe))
+    assert told in str(refused.value)

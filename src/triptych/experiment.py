@@ -25,7 +25,7 @@ from triptych.generation import SamplingConfig
 from triptych.parsing import parse
 from triptych.precision import Precision
 from triptych.random import MASK32
-from triptych.recipe_files import as_tokens, find_recipe, parse_recipe
+from triptych.recipe_files import as_tokens, load_recipe
 from triptych.training.config import RESUMABLE, TrainingConfig
 
 NAME = re.compile(r"\w[\w.-]{0,99}")
@@ -106,8 +106,8 @@ def load_experiment(
     Raises:
         UserError: no such recipe, an unknown field, a value of the wrong type or out of range.
     """
-    default_name, text = find_recipe(recipe)
-    said = {"name": default_name} | parse_recipe(recipe, text)
+    default_name, fields = load_recipe(recipe)
+    said = {"name": default_name} | fields
     named = [] if name is None else ["--name", name]
     tokens = [*as_tokens(said), *overrides, *named]
     # Whatever was typed, it is the help of `train` that lists the fields.

@@ -20,6 +20,48 @@ def packaged_recipes() -> list[str]:
     )
 
 
+def load_recipe(recipe: str) -> tuple[str, dict]:
+    """Return the name of a recipe and its nested fields, on top of those of the recipe that is its `base`.
+
+    Args:
+        recipe: path of a YAML file, or a packaged recipe's name; so is a base, whose path is taken from the
+            folder of the file that names it.
+
+    Raises:
+        UserError: there is no such recipe, it is none, or it is a base of itself.
+    """
+    name, text = find_recipe(recipe)
+    return name, _on_base(recipe, parse_recipe(recipe, text), (recipe,))
+
+
+def _on_base(recipe: str, fields: dict, above: tuple[str, ...]) -> dict:
+    """Return the fields of a recipe on top of its base's; `above` are it and the recipes that build on it."""
+    if "base" not in fields:
+        return fields
+    base = fields.pop("base")
+    if not isinstance(base, str):
+        raise UserError(f"recipe {recipe}", f"its base is {base!r}", "name a recipe, or the path of a file")
+    if _is_path(base):
+        base = str(Path(recipe).parent / base)
+    if base in above:
+        raise UserError(f"recipe {above[0]}", f"{base} builds on itself", "take a base out")
+    return _merged(_on_base(base, parse_recipe(base, find_recipe(base)[1]), (*above, base)), fields)
+
+
+def _merged(below: dict, above: dict) -> dict:
+    """Return nested fields, those of `above` where both have one."""
+    found = dict(below)
+    for name, value in above.items():
+        inner = found.get(name)
+        both = isinstance(value, dict) and isinstance(inner, dict)
+        found[name] = _merged(inner, value) if both else value
+    return found
+
+
+def _is_path(recipe: str) -> bool:
+    return Path(recipe).suffix in (".yaml", ".yml") or "/" in recipe
+
+
 def find_recipe(recipe: str) -> tuple[str, str]:
     """Return the name and the text of a recipe given by file or by the name of a packaged one.
 
@@ -27,7 +69,7 @@ def find_recipe(recipe: str) -> tuple[str, str]:
         UserError: there is neither, or the file cannot be read as text.
     """
     path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or "/" in recipe:
+    if _is_path(recipe):
         try:
             return path.stem, path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ from triptych.commands.overrides import split_tokens
 from triptych.commands.run_folders import is_bout
 from triptych.errors import UserError
 from triptych.parsing import parse
-from triptych.recipe_files import find_recipe, packaged_recipes, parse_recipe
+from triptych.recipe_files import load_recipe, packaged_recipes
 from triptych.record.record import FILE_NAME, Record
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def is_run(name: str) -> bool:
     if not folder.exists() and folder.suffix not in (".yaml", ".yml") and name not in packaged_recipes():
         remedy = f"give a run's folder, a .yaml file, or one of {', '.join(packaged_recipes())}"
         raise UserError(f"triptych info {name}", "neither a run nor a recipe", remedy)
-    parse_recipe(name, find_recipe(name)[1])
+    load_recipe(name)
     return False
 
 

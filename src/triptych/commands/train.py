@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 from triptych.commands.overrides import split_tokens
 from triptych.errors import UserError
 from triptych.parsing import parse
-from triptych.recipe_files import find_recipe, parse_recipe
+from triptych.recipe_files import load_recipe
 
 if TYPE_CHECKING:
     from triptych.distributed import Ranks
@@ -73,7 +73,7 @@ def run(tokens: Sequence[str]) -> int:
     if options.price_per_hour is not None and not 0 <= options.price_per_hour < math.inf:
         raise UserError(f"--price-per-hour {options.price_per_hour:g}", "out of range", "choose 0 or more")
     for recipe in options.recipes:  # a mistyped name is told before torch is loaded
-        refuse_two_batches(parse_recipe(recipe, find_recipe(recipe)[1]), overrides)
+        refuse_two_batches(load_recipe(recipe)[1], overrides)
 
     from triptych.distributed import joined  # loads torch
     from triptych.experiment import load_experiment
