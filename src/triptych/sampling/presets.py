@@ -11,12 +11,12 @@ from triptych.errors import UserError
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "parity": ("ddpm:1000", "ddim:50"),
-    "quality": ("heun:18,spacing=karras",),
-    "fast": ("ipndm:10,spacing=karras",),
-    "guided": ("dpm++:20,spacing=log-snr",),
+    "quality": ("unipc:36,spacing=log-snr",),
+    "fast": ("deis:10,spacing=karras",),
+    "guided": ("deis:20,spacing=karras",),
 }
-"""`parity`: what published tables of DDPM and DDIM are of. `quality`: no sampler with more calls is better.
-`fast`: the same for many images, at ten calls each. `guided`: for scales of 1.5 and more."""
+"""`parity`: what published tables of DDPM and DDIM are of. `quality`: the path itself, to half a grey level.
+`fast`: to a few, at ten calls. `guided`: for scales of 1.5 and more, whose path is harder to follow."""
 
 
 def expanded(specs: Sequence[str]) -> tuple[str, ...]:
