@@ -31,7 +31,9 @@ from triptych.sampling.sampler import sample
 
 DEVIATION = 0.2
 """Of each component, of pixels from -1 to 1."""
-FINE = "heun:1000,spacing=karras"
+FINE = {"trailing": "heun:1000,spacing=trailing", "log-snr": "heun:1000,spacing=karras"}
+FINE["karras"] = FINE["log-snr"]
+"""What walks the path itself: from where a grid begins, pure noise or rho = 80."""
 SPACINGS = "trailing", "log-snr", "karras"
 STOCHASTIC = {"ddpm"}
 ORDERS = {"dpm++": (2, 3)}
@@ -115,12 +117,12 @@ def errors(
     mixture: Mixture, calls: Sequence[int], scale: float, count: int, schedule: str
 ) -> dict[str, dict[int, tuple[float, str]]]:
     """Return each sampler's error by its calls, in grey levels, on the grid where it is least, and which."""
-    truth, _ = mixture.endpoints(FINE, scale, count, schedule)
+    truths = {fine: mixture.endpoints(fine, scale, count, schedule)[0] for fine in set(FINE.values())}
     found: dict[str, dict[int, tuple[float, str]]] = {}
     for asked in calls:
         for name, spec, spacing in specs(asked, 1 if scale in (0, 1) else 2):
             x, _ = mixture.endpoints(spec, scale, count, schedule)
-            error = grey_levels(x, truth)
+            error = grey_levels(x, truths[FINE[spacing]])
             best = found.setdefault(name, {}).get(asked)
             if best is None or error < best[0]:
                 found[name][asked] = error, spacing

@@ -72,13 +72,14 @@ def test_shapes_rise_from_nothing_to_twice_the_excess_and_have_its_mean(shape):
     assert sum(scales) / len(scales) == pytest.approx(4.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0])
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("spec", ["cfg,shape=linear", "cfg,below=1", "apg", "cfg,rescale=0.5"])
 def test_without_guidance_no_option_does_anything(scale, spec):
     x, labels = torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1), torch.tensor([0, 1, 0, 1, 0, 1])
     for rho in (0.1, 0.9, 7.0):
+        asked = Request(6, scale, named_sampler("ddim:2"), guide=named_guide(spec))
         plain = GuidedDenoiser(denoiser(), labels, scale, clip=False)
-        other = GuidedDenoiser(denoiser(), labels, scale, clip=False, guide=named_guide(spec))
+        other = GuidedDenoiser(denoiser(), labels, asked.guidance, clip=False, guide=asked.guide)
         assert torch.equal(other(x, level_of(rho)), plain(x, level_of(rho)))
         assert other.calls == plain.calls
 
@@ -118,6 +119,28 @@ def test_momentum_adds_up_earlier_differences():
         average = strong - weak - 0.5 * average
         guided, memory = guide.led(strong, weak, 2.0, memory)
         torch.testing.assert_close(guided, strong + average)
+
+
+def restated(strong, weak, scale, average, parallel, momentum, norm):
+    """Algorithm 1 of arXiv 2410.02416, image by image: average, bound, project, in this order."""
+    difference = strong - weak + momentum * average
+    found = torch.empty_like(strong)
+    for i, (d, p) in enumerate(zip(difference, strong, strict=True)):
+        d = d * min(1.0, norm / float(d.norm()))
+        unit = p / p.norm()
+        along = (d * unit).sum() * unit
+        found[i] = p + (scale - 1) * (d - along + parallel * along)
+    return found, difference
+
+
+@pytest.mark.parametrize(("parallel", "norm"), [(0.3, 2.0), (0.0, 4.0), (1.0, 1.0)])
+def test_projected_guidance_is_its_algorithm_over_several_calls(parallel, norm):
+    guide, memory, average = APG(parallel=parallel, momentum=-0.5, norm=norm), None, torch.zeros(())
+    for seed in range(4):
+        strong, weak = pair(seed)
+        guided, memory = guide.led(strong, weak, 3.0, memory)
+        truth, average = restated(strong, weak, 3.0, average, parallel, -0.5, norm)
+        torch.testing.assert_close(guided, truth)
 
 
 class Linear:
@@ -167,6 +190,7 @@ def test_a_label_is_read_as_what_it_was_written_from(label):
         ("cfg,above=high", "'high' is no float"),
         ("cfg,above=3,below=2", "leave no room"),
         ("cfg,above=nan", "leave no room"),
+        ("cfg,above=1,above=2", "two values of above"),
         ("cfg,shape=sine", "choose from constant, linear, cosine"),
         ("cfg,rescale=1.5", "choose 0 to 1"),
         ("cfg,norm=1", "choose from above"),

@@ -113,7 +113,9 @@ def test_modern_recipes_have_the_network_of_their_base_and_another_diffusion(rec
 
 
 def test_a_recipe_stands_on_its_base(tmp_path):
-    (tmp_path / "low.yaml").write_text("base: digits-unet\nseed: 7\ntraining: {epochs: 3, beta2: 0.95}\n")
+    (tmp_path / "low.yaml").write_text(
+        "base: digits-unet\nname: low\nseed: 7\ntraining: {epochs: 3, beta2: 0.95}\n"
+    )
     (tmp_path / "deep").mkdir()
     high = tmp_path / "deep" / "high.yaml"
     high.write_text("base: ../low.yaml\ntraining: {epochs: 5}\nsampling: {sampler: [ddim:5]}\n")
@@ -127,7 +129,8 @@ def test_a_recipe_stands_on_its_base(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("base: mine.yaml", "builds on itself"),
+        ("base: mine.yaml", "builds on it"),
+        ("base: ../{folder}/mine.yaml", "builds on it"),
         ("base: digits-unit", "recipe digits-unit: no packaged recipe of this name"),
         ("base: other/none.yaml", "no such file"),
         ("base: [digits-unet]", "its base is ['digits-unet']"),
@@ -137,7 +140,7 @@ def test_a_recipe_stands_on_its_base(tmp_path):
 def test_a_base_that_is_none_is_one_line(text, told, tmp_path):
     (tmp_path / "broken.yaml").write_text("")
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(f"{text}\ndata: {{name: digits}}\n")
+    recipe.write_text(text.replace("{folder}", tmp_path.name) + "\ndata: {name: digits}\n")
     with pytest.raises(UserError) as refused:
         load_experiment(str(recipe))
     assert told in str(refused.value)

@@ -44,7 +44,8 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        for sampler in expanded(self.sampler):
+        object.__setattr__(self, "sampler", expanded(self.sampler))
+        for sampler in self.sampler:
             named_sampler(sampler)
         named_guide(self.guide)
         if not self.sampler:
@@ -67,7 +68,7 @@ class Request:
         seed: of all noise.
         batch_size: images drawn at a time.
         classes: the classes to draw, in turn; None for every class of the model.
-        guide: how they are guided; of no effect at a scale of 0 or 1.
+        guide: how they are guided; at a scale of at most 1 always plain, since nothing leads away there.
         weak: the model that `guide` leads away from, where that is another checkpoint.
         weak_digest: sha256 of the file of its weights.
     """
@@ -82,6 +83,12 @@ class Request:
     weak: Denoiser | None = field(default=None, compare=False, repr=False)
     weak_digest: str = ""
 
+    def __post_init__(self) -> None:
+        """Let the guide be plain where it means nothing, so that what draws the same is the same."""
+        if self.guidance <= 1:
+            for name, value in (("guide", PLAIN), ("weak", None), ("weak_digest", "")):
+                object.__setattr__(self, name, value)
+
     @property
     def caption(self) -> str:
         """What the caption of a picture says of how its images were drawn."""
@@ -94,8 +101,11 @@ class Request:
         if not 0 <= self.guidance < math.inf:
             raise UserError(f"guidance {self.guidance:g}", "out of range", "choose 0 (no class) or more")
         if self.guidance > 0 and classes == 0 and not self.guide.against:
-            remedy = "leave it out, set it to 0, or guide against another checkpoint: --guide cfg,against=..."
+            remedy = "leave it out, or give one above 1 and --guide cfg,against=CHECKPOINT"
             raise UserError(f"guidance {self.guidance:g}", "the model is unconditional", remedy)
+        if (self.weak is None) != (not self.guide.against):
+            found = "the model that it names was not opened"
+            raise UserError(f"guide {self.guide.label}", found, "make the request by Run.request")
         if self.classes is not None and not all(0 <= c < classes for c in self.classes):
             raise UserError(
                 f"classes {self.classes}", f"the model has {classes}", f"choose 0 to {classes - 1}"
@@ -108,6 +118,10 @@ class Request:
                 raise UserError(what, "less than 1", "choose 1 or more")
         if not 0 <= self.seed <= MASK32:
             raise UserError(f"--seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
+
+    def shows_classes(self, classes: int) -> bool:
+        """Whether its images, to a model of `classes` classes (0: none), are asked to show one each."""
+        return classes > 0 and self.guidance > 0
 
     def labels(self, index: Tensor, classes: int) -> Tensor | None:
         """Return the class of each image, int64 like `index`, or None for an unconditional model."""

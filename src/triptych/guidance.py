@@ -67,9 +67,9 @@ class Guide(ABC):
     def scale_at(self, scale: float, level: NoiseLevel, schedule: NoiseSchedule) -> float:
         """Return the guidance scale at a level [] of a model whose own levels are those of `schedule`.
 
-        It is 1, plain conditional, where nothing is guided. A scale of 0 asks for no class, and stays 0.
+        It is 1, plain conditional, where nothing is guided. Scales up to 1 stay what they are.
         """
-        if scale in (0, 1):
+        if scale <= 1:
             return scale
         if not self.above < float(level.sigma / level.alpha) <= self.below:
             return 1.0
@@ -128,7 +128,7 @@ class APG(Guide):
     momentum: float = -0.5
     """Share of the differences of earlier calls that is added (beta); negative, it leads away from them."""
     norm: float = 2.5
-    """The difference of an image is scaled down to this Euclidean norm (r); inf: never."""
+    """The difference of an image is scaled down to this Euclidean norm, over all pixels (r); inf: never."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` where an option is out of range."""
@@ -217,19 +217,13 @@ class GuidedDenoiser:
 
     def __call__(self, x: Tensor, level: NoiseLevel) -> Tensor:
         """Return the guided, clipped x_0 [B, C, H, W] for x [B, C, H, W] at a level []."""
-        self.calls += self.calls_at(level)
-        x0 = self._guided(x, level)
+        scale = self.guide.scale_at(self.scale, level, self.denoiser.schedule)
+        self.calls += calls_of(scale)
+        x0 = self._guided(x, level, scale)
         return x0.clamp(-1.0, 1.0) if self.clip else x0
 
-    def calls_at(self, level: NoiseLevel) -> int:
-        """Return the network evaluations that an image takes at a level []."""
-        return 1 if self._scale_at(level) in (0, 1) else 2
-
-    def _scale_at(self, level: NoiseLevel) -> float:
-        return self.guide.scale_at(self.scale, level, self.denoiser.schedule)
-
-    def _guided(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        label, scale = self.class_label, self._scale_at(level)
+    def _guided(self, x: Tensor, level: NoiseLevel, scale: float) -> Tensor:
+        label = self.class_label
         if scale == 1 or (scale == 0 and label is None):
             return self.denoiser(x, level, label)
         if scale != 0 and self.weak is not None:
@@ -243,6 +237,11 @@ class GuidedDenoiser:
             strong, weak = both.chunk(2)
         x0, self._memory = self.guide.led(strong, weak, scale, self._memory)
         return x0
+
+
+def calls_of(scale: float) -> int:
+    """Return the network evaluations that an image takes at a level where this scale holds."""
+    return 1 if scale in (0, 1) else 2
 
 
 def _deviation(images: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def load_recipe(recipe: str) -> tuple[str, dict]:
         UserError: there is no such recipe, it is none, or it is a base of itself.
     """
     name, text = find_recipe(recipe)
-    return name, _on_base(recipe, parse_recipe(recipe, text), (recipe,))
+    itself = str(Path(recipe).resolve()) if _is_path(recipe) else recipe
+    return name, _on_base(recipe, parse_recipe(recipe, text), (itself,))
 
 
 def _on_base(recipe: str, fields: dict, above: tuple[str, ...]) -> dict:
@@ -42,10 +43,12 @@ def _on_base(recipe: str, fields: dict, above: tuple[str, ...]) -> dict:
     if not isinstance(base, str):
         raise UserError(f"recipe {recipe}", f"its base is {base!r}", "name a recipe, or the path of a file")
     if _is_path(base):
-        base = str(Path(recipe).parent / base)
+        base = str((Path(recipe).parent / base).resolve())
     if base in above:
-        raise UserError(f"recipe {above[0]}", f"{base} builds on itself", "take a base out")
-    return _merged(_on_base(base, parse_recipe(base, find_recipe(base)[1]), (*above, base)), fields)
+        raise UserError(f"recipe {recipe}", f"its base, {base}, builds on it", "take that base out")
+    below = _on_base(base, parse_recipe(base, find_recipe(base)[1]), (*above, base))
+    below.pop("name", None)  # which is that of the base's own run
+    return _merged(below, fields)
 
 
 def _merged(below: dict, above: dict) -> dict:

@@ -11,19 +11,18 @@ import torch
 from torch import Tensor
 
 from triptych.data.dataset import Dataset
+from triptych.denoiser import Denoiser
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge
-from triptych.evaluation.weights import NONE, RAW
 from triptych.experiment import ExperimentConfig, parse_experiment
 from triptych.generation import Request, generate
-from triptych.guidance import PLAIN, Guide, named_guide
+from triptych.guidance import Guide, named_guide
 from triptych.models import Model, opened
 from triptych.precision import Precision
 from triptych.recipe_files import as_tokens, parse_recipe
 from triptych.record.events import DataSummary, Evaluated
 from triptych.record.record import Record
 from triptych.sampling import SamplerConfig, named_sampler
-from triptych.sampling.presets import expanded
 from triptych.work import Watch, unwatched
 
 CONFIG = "config.yaml"
@@ -67,7 +66,7 @@ class Run:
         self.data_path = data_path
         self.watch = watch
         self.record = Record.of_run(self.folder)
-        self._weaker: dict[tuple, Model] = {}
+        self._weaker: dict[tuple, tuple[str, Model]] = {}
 
     @cached_property
     def experiment(self) -> ExperimentConfig:
@@ -166,21 +165,20 @@ class Run:
             seed: of all noise.
             batch_size: images drawn at a time; changes no noise.
             classes: numbers of the classes to draw, in turn; none given: all.
-            guide: how they are guided, such as `cfg,above=0.2`; where the scale is 0 or 1 it means nothing.
+            guide: how they are guided, such as `cfg,above=0.2`; at a scale of at most 1 it means nothing.
 
         Raises:
             UserError: the model cannot answer it.
         """
-        defaults = self.experiment.sampling
-        conditional = model.denoiser.backbone.classes > 0
-        if guidance is None:
-            guidance = defaults.guidance if conditional else 0.0
-        if sampler is None or isinstance(sampler, str):
-            sampler = named_sampler(sampler or expanded(defaults.sampler)[0])
+        defaults, classes_known = self.experiment.sampling, model.denoiser.backbone.classes
         if guide is None or isinstance(guide, str):
             guide = named_guide(guide or defaults.guide)
-        if guidance in (0, 1):
-            guide = PLAIN
+        if guidance is None:
+            guidance = defaults.guidance if classes_known or guide.against else 0.0
+        if guidance == 1 and not classes_known:
+            guidance = 0.0  # an unconditional model's own prediction, be it the plain end of guided ones
+        if sampler is None or isinstance(sampler, str):
+            sampler = named_sampler(sampler or defaults.sampler[0])
         request = Request(
             count=defaults.per_class * len(classes or self.class_names) if count is None else count,
             guidance=guidance,
@@ -190,39 +188,59 @@ class Run:
             classes=tuple(classes) or None,
             guide=guide,
         )
-        if guide.against:
-            weaker = self._weaker_than(model, guide)
-            request = replace(request, weak=weaker.denoiser, weak_digest=weaker.digest)
-        request.check(model.denoiser.backbone.classes)
+        request = self.with_weaker(request, model.weights, model.denoiser)
+        request.check(classes_known)
         request.sampler.levels(model.denoiser.schedule)  # refuses a grid finer than the schedule
         return request
 
-    def _weaker_than(self, model: Model, guide: Guide) -> Model:
-        """Return the model that a guide leads away from, with the same average of its weights.
+    def with_weaker(self, request: Request, weights: str, denoiser: Denoiser) -> Request:
+        """Return a request with the model opened that its guide leads away from, where there is one.
+
+        Args:
+            request: to a model of this run; its guide comes back with the name of the checkpoint in full.
+            weights: what records call the model's weights; of the other the same average is taken.
+            denoiser: the model.
 
         Raises:
             UserError: there is no such checkpoint, or it draws other images.
         """
-        key = guide.against, model.weights, str(model.device), model.denoiser.precision
+        if not request.guide.against:
+            return request
+        device = next(denoiser.parameters()).device
+        key = request.guide.against, weights, str(device), denoiser.precision
         if key not in self._weaker:
-            folder, _, checkpoint = guide.against.rpartition("@")
-            run = Run(folder) if folder else self
-            weights = NONE if model.weights == RAW else model.weights
-            found = run.model(checkpoint, weights, str(model.device))
-            found.denoiser.precision = model.denoiser.precision
-            shapes = [
-                (b.channels, b.image_size, b.classes)
-                for b in (model.denoiser.backbone, found.denoiser.backbone)
+            self._weaker[key] = self._opened_weaker(request.guide, weights, denoiser, device)
+        folder, found = self._weaker[key]
+        name = f"{folder}@{found.checkpoint}" if folder else found.checkpoint
+        guide = replace(request.guide, against=name)
+        return replace(request, guide=guide, weak=found.denoiser, weak_digest=found.digest)
+
+    def _opened_weaker(
+        self, guide: Guide, weights: str, denoiser: Denoiser, device: torch.device
+    ) -> tuple[str, Model]:
+        """Return the folder of another run, empty for this one, and its model."""
+        folder, _, checkpoint = guide.against.rpartition("@")
+        run = Run(folder) if folder else self
+        found = run.model(checkpoint, weights, str(device))
+        found.denoiser.precision = denoiser.precision
+        mine, other = (
+            (b.channels, b.image_size, names if b.classes else ())
+            for b, names in (
+                (denoiser.backbone, self.class_names),
+                (found.denoiser.backbone, run.class_names),
+            )
+        )
+        if mine != other:
+            told = [
+                f"{c} channels, {side} pixels a side, {len(names)} classes"
+                for c, side, names in (other, mine)
             ]
-            if shapes[0] != shapes[1]:
-                kind = "{} channels, {} pixels a side and {} classes".format
-                raise UserError(
-                    f"guide {guide.label}",
-                    f"it has {kind(*shapes[1])}, the model {kind(*shapes[0])}",
-                    "guide against a model of the same images",
-                )
-            self._weaker[key] = found
-        return self._weaker[key]
+            asked = f"guide {guide.label}"
+            unlike = (
+                "its classes are others" if told[0] == told[1] else f"it has {told[0]}, the model {told[1]}"
+            )
+            raise UserError(asked, unlike, "guide against a model of the same images")
+        return folder, found
 
     def sample(self, model: Model, request: Request) -> tuple[Tensor, Tensor]:
         """Return images, uint8 [N, C, H, W], and the classes asked for, int64 [N], both on the host."""
@@ -244,6 +262,12 @@ class Run:
         judge = judge or Judge(self.dataset, model.device)
         judge.check(model.denoiser, request)  # before the passport, for which an extractor may be trained
         passport = judge.passport(
-            request, model.checkpoint, model.epoch, model.weights, model.denoiser.precision, model.digest
+            request,
+            model.checkpoint,
+            model.epoch,
+            model.weights,
+            model.denoiser.precision,
+            model.digest,
+            request.shows_classes(model.denoiser.backbone.classes),
         )
         return judge.row(model.denoiser, request, passport)

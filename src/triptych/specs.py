@@ -41,6 +41,8 @@ def read_options(what: str, spec: str, parts: Sequence[str], defaults: Mapping[s
         option, _, text = part.partition("=")
         if option not in defaults:
             raise no_such_option(what, option, defaults)
+        if option in said:
+            raise UserError(f"{what.partition(' ')[0]} {spec}", f"two values of {option}", "give one of them")
         kind = type(defaults[option])
         try:
             said[option] = kind(text)

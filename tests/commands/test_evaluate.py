@@ -43,6 +43,13 @@ def told(capsys, *tokens) -> list[str]:
     return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("training the")]
 
 
+def last_line(capsys, *tokens) -> str:
+    """Return the last line that the program says of a mistake that shows late."""
+    capsys.readouterr()
+    assert say(*tokens) == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
 def rows_of(run: Path) -> list[Evaluated]:
     return [event.data for event in Record.of_run(run).history().of_kind(Evaluated)]
 
@@ -81,9 +88,24 @@ def test_a_weaker_checkpoint_to_guide_against_is_part_of_the_passport(run, capsy
     told(capsys, "evaluate", run, *quick, "--guide", "cfg,against=2", f"cfg,against={run}@epoch-2", "cfg")
     own, other, plain = (row.passport for row in rows_of(run))
     assert own.weak_digest == other.weak_digest != plain.weak_digest == ""
-    assert own.guide == "cfg,against=2"
+    assert own.guide == "cfg,against=epoch-00002"
     figures = [row.figures[0].estimate for row in rows_of(run)]
     assert figures[0] == figures[1] != figures[2]
+
+
+def test_the_weaker_model_has_the_average_of_the_stronger_whatever_else_is_asked_for(run, capsys):
+    quick = (*QUICK, "--guidance", "2", "--no-unguided", "--guide", "cfg,against=2")
+    for order in (("ema", "ema_long"), ("ema_long", "ema"), ("ema",)):
+        told(capsys, "evaluate", run, *quick, "--ema", *order, "--again")
+    of = [(row.passport.weights, row.passport.weak_digest, row.figures[0].estimate) for row in rows_of(run)]
+    assert [weights for weights, *_ in of] == ["ema", "ema_long", "ema_long", "ema", "ema"]
+    assert len(set(of)) == 2
+
+
+def test_a_guide_that_no_scale_uses_is_told(run, capsys):
+    for verb in ("evaluate", "sample"):
+        line = the_line(capsys, verb, run, "--sampler", "ddim:2", "--guidance", "1", "--guide", "apg")
+        assert "--guide apg: no scale is above 1, and 1 guides nothing; add --guidance 2" in line
 
 
 @pytest.mark.parametrize(
@@ -199,6 +221,11 @@ def test_the_best_of_a_cheap_round_are_confirmed_with_fresh_noise_and_all_images
     assert all(len(row.figures) == len(screened[0].figures) for row in confirmed)
 
 
+def test_what_no_row_has_cannot_be_confirmed(run, capsys):
+    ask = (*QUICK, "--guidance", "0", "--metrics", "classifier_accuracy", "fd_classifier", "--confirm", "1")
+    assert "no row has classifier_accuracy; name a metric first" in last_line(capsys, "evaluate", run, *ask)
+
+
 def test_a_setting_is_confirmed_once_however_many_seeds_it_had(run, capsys):
     swept = ("--guidance", "1", "2", "--seed", "0", "1", *QUICK, "--confirm", "2")
     told(capsys, "evaluate", run, *swept)
@@ -303,3 +330,23 @@ def test_an_unconditional_run_has_the_figures_that_need_no_class(tmp_path, capsy
         "nearest_classifier",
     ]
     assert main(["report", str(tmp_path / "tiny"), "--out", str(tmp_path / "report.md")]) == 0
+
+
+def test_an_unconditional_run_is_led_by_another_checkpoint(tmp_path, capsys):
+    """A scale of 1 is the model itself, which 0 is too; nothing that is told or drawn speaks of classes."""
+    run = tmp_path / "tiny"
+    assert train(tmp_path, "--conditional", "False") == 0
+    led = ("--guidance", "1", "2", "--guide", "cfg,against=epoch-2")
+    told(capsys, "evaluate", run, *QUICK, *led, "--metrics", "fd_classifier")
+    plain, guided = (row.passport for row in rows_of(run))
+    assert (plain.guidance, plain.guide, guided.guidance) == (0.0, "cfg", 2.0)
+    assert not plain.told_class and not guided.told_class
+    lines = told(capsys, "sample", run, "--sampler", "ddim:2", *led, "--count", "4", "--singles")
+    assert lines[-1].startswith(
+        "4 images, ddim:2, guidance 2 (cfg,against=epoch-00002), seed 0, 4 network calls"
+    )
+    assert {path.name for path in run.rglob("*.png") if path.parent.name == "images"} == {
+        f"0000{j}.png" for j in range(4)
+    }
+    assert main(["report", str(run), "--out", str(tmp_path / "report.md")]) == 0
+    assert "2 (cfg,against=epoch-00002)" in (tmp_path / "report.md").read_text()

@@ -4,14 +4,13 @@ import pytest
 import scipy.stats
 
 from triptych.errors import UserError
+from triptych.evaluation.agreement import agreement, rank_correlation
 from triptych.evaluation.selection import (
-    agreement,
     best_checkpoints,
     best_names,
     best_row,
     best_rows,
     best_settings,
-    rank_correlation,
     recorded,
 )
 from triptych.jackknife import jackknife_spread
@@ -174,8 +173,27 @@ def test_several_seeds_are_judged_by_their_mean():
     assert best_names(lucky) == {"best-fd-classifier": ("b", "ema")}
     best = best_row(lucky, "fd_classifier")
     assert (best.row, best.seeds) == (lucky[2], 2)
-    assert [other for other, _ in best.others] == [lucky[0]]  # of the same noise, and counted once
+    assert [(other, found.verdict) for other, found in best.others] == [(lucky[0], "worse")]
+    assert best.figure.estimate == 2.25
     assert best_settings(lucky, "fd_classifier") == [lucky[2], lucky[0]]
+
+
+def test_means_over_seeds_are_compared_seed_by_seed():
+    """Each seed has its own luck, which both settings share: the mean of differences tells them apart."""
+
+    def noisy(name: str, worse_by: float, seed: int) -> Evaluated:
+        groups = tuple(1.0 + seed + 0.1 * ((g * (seed + 1)) % 5) - worse_by for g in range(10))
+        made = row(name, fd_classifier=1.2 + seed - worse_by)
+        figure = replace(made.figures[0], spread=jackknife_spread(groups), groups=groups)
+        return replace(made, figures=(figure,), passport=replace(made.passport, seed=seed))
+
+    rows = [noisy(name, better, seed) for name, better in (("a", 0.0), ("b", 0.05)) for seed in (0, 1, 2)]
+    best = best_row(rows, "fd_classifier")
+    assert (best.row, best.seeds, best.worse, best.ties) == (rows[3], 3, (rows[0],), ())
+    unlike = best_row(
+        [*rows[:3], replace(rows[4], passport=replace(rows[4].passport, seed=9))], "fd_classifier"
+    )
+    assert unlike.row.passport.checkpoint == "a" or len(unlike.ties) == 1
 
 
 def test_a_name_of_the_best_says_which_average_it_was():

@@ -241,7 +241,8 @@ def test_an_infinite_figure_is_the_worst():
         ({"seed": 1}, False),
         ({"count": 500}, False),
         ({"reference_digest": "s"}, False),
-        ({"guidance": 0.0}, False),
+        ({"guidance": 0.0, "told_class": False}, False),
+        ({"guidance": 2.0, "guide": "cfg,against=epoch-00010"}, True),
     ],
 )
 def test_rows_are_paired_where_image_j_of_both_is_of_one_noise_and_one_class(change, same):

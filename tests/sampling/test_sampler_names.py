@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from triptych.errors import UserError
+from triptych.experiment import load_experiment
 from triptych.sampling import MOST_STEPS, SAMPLERS, SamplerConfig, named_sampler
 from triptych.sampling.grids import GRIDS
 from triptych.sampling.presets import PRESETS, expanded
@@ -47,6 +48,24 @@ def test_a_preset_stands_for_samplers(preset):
             named_sampler(preset)
 
 
+def test_configurations_hold_what_presets_stand_for():
+    experiment = load_experiment(
+        "digits-unet",
+        [
+            "--sampling.sampler",
+            "parity",
+            "fast",
+            "--training.preview-sampler",
+            "fast",
+            "--evaluation.sampler",
+            "quality",
+        ],
+    )
+    assert experiment.sampling.sampler == (*PRESETS["parity"], *PRESETS["fast"])
+    assert experiment.training.preview_sampler == PRESETS["fast"][0]
+    assert experiment.evaluation.sampler == PRESETS["quality"]
+
+
 @pytest.mark.parametrize(
     ("label", "config"),
     [
@@ -65,6 +84,8 @@ def test_a_label_says_what_differs_from_the_default(label, config):
     ("spec", "told"),
     [
         ("oiler", "choose from ddpm, ddim"),
+        ("fast:20", "fast has its own steps and options: deis:10"),
+        ("guided,order=2", "guided has its own steps and options: deis:20"),
         ("", "no such sampler"),
         ("ddim:x", "no number of steps"),
         ("ddim:-3", "no number of steps"),

@@ -93,7 +93,7 @@ class Bout:
             Block(pixels, name, f"{kind(run)}, {model.title}")
             for pixels, name, run, model in zip(images, self._titles(), self.runs, models, strict=True)
         ]
-        what = "noise and class" if request.guidance else "noise"
+        what = "noise and class" if request.shows_classes(models[0].denoiser.backbone.classes) else "noise"
         caption = f"{request.caption}; the same {what} in the same place of every block"
         data = [run.record.history().origin.data for run in self.runs]
         if (versions := len({each.digest for each in data if each.digest})) > 1:

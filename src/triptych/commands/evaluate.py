@@ -72,6 +72,9 @@ def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
         say(options, *verdict_lines(found))
         metric = next(iter(sweeps[0].metrics))
         best = winners(found, metric, options.confirm)
+        if not best:
+            remedy = "name a metric first in --metrics that they have"
+            raise UserError(f"--confirm {options.confirm}", f"no row has {metric}", remedy)
         say(options, f"confirming the best {len(best)} by {metric}, with fresh noise:")
         confirmed = measured([row.sweep.fresh(row) for row in best], options, ranks)
         say(options, *verdict_lines(confirmed))

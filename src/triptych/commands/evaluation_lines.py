@@ -9,8 +9,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from triptych.errors import UserError
+from triptych.evaluation.agreement import agreement
 from triptych.evaluation.cost import Cost
-from triptych.evaluation.selection import agreement, best_rows, comparable, figure_of, loss
+from triptych.evaluation.selection import best_rows, comparable, figure_of, loss
 from triptych.evaluation.weights import USUAL
 from triptych.evaluation.yardstick import Yardstick
 from triptych.record import verdict
@@ -94,8 +95,7 @@ def verdict_lines(found: Sequence[Measured]) -> list[str]:
     for metric, best in (best_rows(rows) if len(rows) > 1 else {}).items():
         whose = f"{owner[id(best.row)].folder.name}, " if len(runs) > 1 else ""
         counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
-        if worse := len(best.others) - len(best.ties):
-            counts.append(f"{worse} worse")
+        counts += [f"{len(best.worse)} worse"] if best.worse else []
         told = [f"best {metric}: {whose}{settings(best.row, best.seeds)}", ", ".join(counts)]
         lines.append("; ".join(filter(None, told)))
     metric = next(iter(found[0].asked.judge.yardstick.metrics))

@@ -136,7 +136,7 @@ def draw_alike(
 
     silent = options.quiet or options.json
     request = requests[0]
-    by_class = options.count is None and request.guidance > 0
+    by_class = options.count is None and request.shows_classes(models[0].denoiser.backbone.classes)
     folder = None
     if bout is not None:
         per_class = rows_of(request, runs[0].class_names) if by_class else None
@@ -183,9 +183,11 @@ def make_requests(opened: Run, model: Model, options: SampleOptions, first: Run)
             "--classes at --guidance 0", "it draws no class", "give a scale above 0, or no classes"
         )
     classes = [class_number(name, names) for name in options.classes]
-    scales = options.guidance or (defaults.guidance if conditional else 0.0,)
+    led = guided(
+        options.guidance, options.guide, (defaults.guidance,), (defaults.guide,), conditional=conditional
+    )
     per_class = defaults.per_class if options.per_class is None else options.per_class
-    return [
+    requests = [
         opened.request(
             model,
             count=per_class * len(classes or names) if options.count is None else options.count,
@@ -197,8 +199,9 @@ def make_requests(opened: Run, model: Model, options: SampleOptions, first: Run)
             guide=guide,
         )
         for sampler in chosen_samplers(options.sampler, options.details, defaults.sampler)
-        for guidance, guide in guided(scales, options.guide or (defaults.guide,))
+        for guidance, guide in led
     ]
+    return list(dict.fromkeys(requests))
 
 
 def class_number(name: str, names: Sequence[str]) -> int:

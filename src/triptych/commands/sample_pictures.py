@@ -92,6 +92,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
     film = Film(request.sampler.steps + 1) if pictures.gif else None
     drawn = draw_images(model, request, film, silent=silent)
 
+    told = request.shows_classes(model.denoiser.backbone.classes)
     title = f"{run.experiment.name}, {model.title}, {request.caption}"
     if pictures.by_class:
         picture = class_grid(drawn.pixels, drawn.labels, names, caption=title)
@@ -102,7 +103,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         if film is not None:
             film.save(folder / "denoising.gif", title=title)
         if pictures.singles:
-            write_singles(drawn, names if request.guidance > 0 else None, folder / "images")
+            write_singles(drawn, names if told else None, folder / "images")
     sampled = Sampled(
         epoch=model.epoch,
         checkpoint=model.checkpoint,
@@ -120,6 +121,7 @@ def draw(run: Run, model: Model, request: Request, pictures: Pictures, *, silent
         device=describe_device(model.device),
         precision=model.denoiser.precision,
         guide=request.guide.label,
+        weak_digest=request.weak_digest,
     )
     written = Written(
         run=str(run.folder),

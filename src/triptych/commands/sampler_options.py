@@ -44,9 +44,13 @@ def chosen_samplers(
     Raises:
         UserError: see `chosen_sampler`.
     """
-    from triptych.sampling.presets import expanded
+    from triptych.sampling.presets import PRESETS, expanded, with_options
 
-    specs, defaults = expanded(specs), expanded(defaults)
+    detailed = [name for name, value in asdict(options).items() if name != "clip" and value is not None]
+    for spec in specs:
+        if spec in PRESETS and detailed:
+            raise with_options(spec, f"{spec} with --{detailed[0]}")
+    specs = expanded(specs)
     details_alone = not specs and options != SamplerOptions(clip=options.clip)
     chosen = specs or (defaults[:1] if details_alone else defaults)
     typed = specs if specs else [None] * len(chosen)
@@ -54,16 +58,35 @@ def chosen_samplers(
     return list(dict.fromkeys(found))
 
 
-def guided(scales: Sequence[float], guides: Sequence[str]) -> list[tuple[float, Guide]]:
-    """Return every scale with every way to guide, each once: at a scale of 0 or 1 there is nothing to guide.
+def guided(
+    scales: Sequence[float],
+    guides: Sequence[str],
+    usual: Sequence[float],
+    usual_guides: Sequence[str],
+    *,
+    conditional: bool,
+) -> list[tuple[float, Guide]]:
+    """Return every scale with every way to guide, each once.
+
+    Args:
+        scales: those that were typed.
+        guides: those that were typed.
+        usual: the scales where none was typed. An unconditional model has them only where it is led away from
+            another model.
+        usual_guides: the ways to guide where none was typed.
+        conditional: whether the model is told classes.
 
     Raises:
-        UserError: there is no such way to guide.
+        UserError: there is no such way to guide, or one was typed and there is no scale above 1.
     """
-    from triptych.guidance import PLAIN, named_guide
+    from triptych.guidance import named_guide
 
-    ways = [named_guide(guide) for guide in guides]
-    return list(dict.fromkeys((scale, PLAIN if scale in (0, 1) else way) for scale in scales for way in ways))
+    ways = [named_guide(guide) for guide in guides or usual_guides]
+    chosen = scales or (usual if conditional or any(way.against for way in ways) else (0.0,))
+    if guides and max(chosen) <= 1:
+        found = f"no scale is above 1, and {' or '.join(f'{scale:g}' for scale in chosen)} guides nothing"
+        raise UserError(f"--guide {' '.join(guides)}", found, "add --guidance 2, for example")
+    return list(dict.fromkeys((scale, way) for scale in chosen for way in ways))
 
 
 def chosen_sampler(spec: str | None, options: SamplerOptions, default: str) -> SamplerConfig:

@@ -20,13 +20,13 @@ from triptych.evaluation.judge import Judge, balanced_count, shown_classes, show
 from triptych.evaluation.nearest import nearest_picture
 from triptych.evaluation.selection import best_settings, recorded
 from triptych.generation import Generated, Request
+from triptych.guidance import PLAIN, Guide
 from triptych.metrics import named_metrics
 from triptych.metrics.metric import Metric
 from triptych.models import Model
 from triptych.record.events import Evaluated, Passport
 from triptych.record.pictures import save_png
 from triptych.runs import Run
-from triptych.sampling.presets import expanded
 from triptych.work import Watch
 
 FOLDER = "evaluations"
@@ -246,14 +246,21 @@ class Sweep:
 
     def _asked(self, judge: Judge, name: str, weights: str, request: Request) -> Asked:
         precision, (epoch, digest) = self.model.denoiser.precision, self.epochs[name, weights]
-        passport = judge.passport(request, name, epoch, weights, precision, digest)
+        told = request.shows_classes(self.model.denoiser.backbone.classes)
+        request = self.run.with_weaker(request, weights, self.model.denoiser)
+        if self.ranks.agree(request.weak_digest) != request.weak_digest:
+            found = "ranks found unlike checkpoints there: it is still being trained"
+            raise UserError(f"guide {request.guide.label}", found, "name a checkpoint by its epoch")
+        passport = judge.passport(request, name, epoch, weights, precision, digest, told)
         return Asked(self, judge, request, passport)
 
     def _requests(self) -> list[Request]:
         """Return one request for every sampler, scale and seed, in the order given."""
         usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
-        guides = self.options.guide or usual.guide or (drawn.guide,)
-        return [
+        samplers = chosen_samplers(
+            self.options.sampler, self.options.details, usual.sampler or drawn.sampler[:1]
+        )
+        requests = [
             self.run.request(
                 self.model,
                 count=self.protocol.count,
@@ -263,23 +270,24 @@ class Sweep:
                 batch_size=self.options.batch_size or usual.batch_size,
                 guide=guide,
             )
-            for sampler in chosen_samplers(
-                self.options.sampler, self.options.details, usual.sampler or expanded(drawn.sampler)[:1]
-            )
-            for scale, guide in guided(self._scales(), guides)
+            for sampler in samplers
+            for scale, guide in self._scales()
             for seed in dict.fromkeys(self.options.seed or (0,))
         ]
+        return list(dict.fromkeys(requests))
 
-    def _scales(self) -> list[float]:
-        """Return the guidance scales, with that of no guidance beside any that guides."""
+    def _scales(self) -> list[tuple[float, Guide]]:
+        """Return the guidance scales with how they guide, that of no guidance beside any that guides."""
         usual, drawn = self.run.experiment.evaluation, self.run.experiment.sampling
-        conditional = self.model.denoiser.backbone.classes > 0
-        scales = list(self.options.guidance)
-        if not scales:
-            scales = [*(usual.guidance or (drawn.guidance,))] if conditional else [0.0]
-        if self.options.unguided and max(scales) > 1:
-            scales.insert(0, 1.0 if conditional else 0.0)
-        return scales
+        led = guided(
+            self.options.guidance,
+            self.options.guide,
+            usual.guidance or (drawn.guidance,),
+            usual.guide or (drawn.guide,),
+            conditional=self.model.denoiser.backbone.classes > 0,
+        )
+        beside = self.options.unguided and any(scale > 1 for scale, _ in led)
+        return [(1.0, PLAIN), *led] if beside else led
 
     def _labels(self, request: Request) -> Tensor | None:
         """Return the classes that the images of a request show; None: they show none."""

@@ -79,7 +79,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for values out of range."""
-        for sampler in expanded(self.sampler):
+        object.__setattr__(self, "sampler", expanded(self.sampler))
+        for sampler in self.sampler:
             named_sampler(sampler)
         for guide in self.guide:
             named_guide(guide)

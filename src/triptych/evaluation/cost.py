@@ -14,7 +14,7 @@ from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
 from triptych.diffusion.noise_level import NoiseLevel
 from triptych.generation import Request, steps_of
-from triptych.guidance import GuidedDenoiser
+from triptych.guidance import calls_of
 from triptych.images import to_pixels
 from triptych.metrics.extractors.extractor import Extractor
 from triptych.sampling.sampler import sample
@@ -77,13 +77,11 @@ def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
 
 def network_calls(denoiser: Denoiser, request: Request) -> int:
     """Return how often an image of `request` is shown to a network, without drawing it."""
-    label = None if request.labels(torch.arange(1), denoiser.backbone.classes) is None else torch.zeros(1)
-    guided = GuidedDenoiser(denoiser, label, request.guidance, False, request.guide, request.weak)
     calls = 0
 
     def denoise(x: Tensor, level: NoiseLevel) -> Tensor:
         nonlocal calls
-        calls += guided.calls_at(level)
+        calls += calls_of(request.guide.scale_at(request.guidance, level, denoiser.schedule))
         return x
 
     levels = request.sampler.levels(denoiser.schedule)

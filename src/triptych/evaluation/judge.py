@@ -78,6 +78,7 @@ class Judge:
         weights: str,
         precision: str = "float32",
         weights_digest: str = "",
+        told_class: bool | None = None,
     ) -> Passport:
         """Return what identifies the figures of a request to a checkpoint."""
         yardstick = self.yardstick
@@ -100,6 +101,7 @@ class Judge:
             beside=self.beside.name,
             extractors={name: extractor.sha256 for name, extractor in yardstick.extractors.items()},
             weights_digest=weights_digest,
+            told_class=told_class,
             guide=request.guide.label,
             weak_digest=request.weak_digest,
         )
@@ -173,22 +175,14 @@ def row_key(passport: Passport) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def shows_classes(request: Request, classes: int) -> bool:
-    """Whether the images of `request`, to a model of `classes` classes, are asked to show one each.
-
-    Without guidance towards a class they are asked to show none.
-    """
-    return classes > 0 and request.guidance > 0
-
-
 def shown_classes(request: Request, classes: int) -> int:
     """Return how many classes the images of `request`, to a model of `classes`, show in turn; 0: none."""
-    return len(request.classes or range(classes)) if shows_classes(request, classes) else 0
+    return len(request.classes or range(classes)) if request.shows_classes(classes) else 0
 
 
 def shown_labels(request: Request, classes: int) -> Tensor | None:
     """Return the class that each image of `request` is asked to show, int64 [N]; None: they show none."""
-    return request.labels(torch.arange(request.count), classes) if shows_classes(request, classes) else None
+    return request.labels(torch.arange(request.count), classes) if request.shows_classes(classes) else None
 
 
 def balanced_count(real: ImageSet, classes: int) -> int:

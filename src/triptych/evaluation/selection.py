@@ -1,4 +1,4 @@
-"""Which row of an evaluation table is best, which others cannot be told from it, and what MSE says of it."""
+"""Which row of an evaluation table is best, and which others cannot be told from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from triptych.errors import UserError
+from triptych.jackknife import jackknife_spread
 from triptych.metrics import METRICS
 from triptych.record import verdict
 from triptych.record.events import Evaluated, Figure, Passport
@@ -21,10 +22,10 @@ class Best:
         metric: name of the metric.
         row: the row that has the best figure; of settings measured with several seeds, the first row of those
             that are best in the mean.
-        figure: that of the row.
+        figure: that of the row, or the mean over seeds.
         seeds: how many rows that mean is of.
-        others: a row of each other setting, of the same seed where there is one, in the order given, each
-            with the verdict on it: `worse`, or `not distinguishable`.
+        others: the first row of each other setting, in the order given, each with the verdict on the setting:
+            `worse` or `not distinguishable`; `better` where, of unlike seeds, those that both have say so.
     """
 
     metric: str
@@ -36,23 +37,16 @@ class Best:
     @property
     def ties(self) -> tuple[Evaluated, ...]:
         """Rows that the measurement does not tell from the best."""
+        return self._with("not distinguishable")
+
+    @property
+    def worse(self) -> tuple[Evaluated, ...]:
+        """Rows that it tells to be worse."""
+        return self._with("worse")
+
+    def _with(self, wanted: verdict.Verdict) -> tuple[Evaluated, ...]:
         among = verdict.pairs(len(self.others) + 1)
-        alike = [row for row, found in self.others if found.verdict_among(among) == "not distinguishable"]
-        return tuple(alike)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far held-out MSE and a metric put checkpoints in the same order.
-
-    Attributes:
-        correlation: Spearman's rank correlation: 1 where the lower MSE always has the better figure, -1
-            where it always has the worse; None with fewer than three checkpoints, or where all are equal.
-        checkpoints: number of checkpoints that have both figures.
-    """
-
-    correlation: float | None
-    checkpoints: int
+        return tuple(row for row, found in self.others if found.verdict_among(among) == wanted)
 
 
 Known = tuple[Evaluated, Figure, float]
@@ -98,21 +92,50 @@ def best_row(rows: Sequence[Evaluated], metric: str) -> Best:
     Raises:
         UserError: no row has the metric, or rows differ in what makes figures comparable.
     """
-    found = _measured(rows, metric)
+    found = measured_by(rows, metric)
     if not found:
         raise UserError(f"select by {metric}", "no row has it", "evaluate with it first")
     settings = _by_setting(found)
     chosen = min(settings, key=_mean_loss)
-    best, figure, _ = chosen[0]
     others = []
     for setting in settings:
-        same_noise = (entry for entry in setting if entry[0].passport.seed == best.passport.seed)
-        row, other, _ = next(same_noise, setting[0])
-        paired = verdict.paired(row.passport, best.passport)
-        compared = verdict.compare(other, figure, direction(figure), paired=paired)
-        if row is not best and compared is not None:
-            others.append((row, compared))
-    return Best(metric, best, figure, len(chosen), tuple(others))
+        compared = _compared(setting, chosen)
+        if setting is not chosen and compared is not None:
+            others.append((setting[0][0], compared))
+    figure = _pooled([figure for _, figure, _ in chosen])
+    return Best(metric, chosen[0][0], figure, len(chosen), tuple(others))
+
+
+def _compared(setting: Sequence[Known], chosen: Sequence[Known]) -> verdict.Comparison | None:
+    """Return the verdict on a setting against another: of the seeds that both have, if there are any."""
+    by_seed = [{row.passport.seed: (row, figure) for row, figure, _ in rows} for rows in (setting, chosen)]
+    shared = [seed for seed in by_seed[0] if seed in by_seed[1]]
+    mine, best = ([rows[seed] for seed in shared or rows] for rows in by_seed)
+    paired = bool(shared) and all(
+        verdict.paired(a.passport, b.passport) for (a, _), (b, _) in zip(mine, best, strict=True)
+    )
+    figures = [_pooled([figure for _, figure in rows]) for rows in (mine, best)]
+    return verdict.compare(*figures, direction(figures[0]), paired=paired)
+
+
+def _pooled(figures: Sequence[Figure]) -> Figure:
+    """Return the mean of a metric over seeds, with its spread: from the means over groups, which pair up."""
+    first, count = figures[0], len(figures)
+    if count == 1:
+        return first
+    sizes, groups = {len(figure.groups) for figure in figures}, ()
+    if len(sizes) == 1:
+        left_out = zip(*(figure.groups for figure in figures), strict=True)
+        groups = tuple(math.fsum(values) / count for values in left_out)
+    spreads = [figure.spread for figure in figures if figure.spread is not None]
+    spread = math.hypot(*spreads) / count if len(spreads) == count else None
+    return replace(
+        first,
+        estimate=math.fsum(figure.estimate for figure in figures) / count,
+        spread=jackknife_spread(groups) if groups else spread,
+        groups=groups,
+        n=sum(figure.n for figure in figures),
+    )
 
 
 def best_settings(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
@@ -121,7 +144,7 @@ def best_settings(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
     Raises:
         UserError: as of `best_row`.
     """
-    return [setting[0][0] for setting in sorted(_by_setting(_measured(rows, metric)), key=_mean_loss)]
+    return [setting[0][0] for setting in sorted(_by_setting(measured_by(rows, metric)), key=_mean_loss)]
 
 
 def _by_setting(found: Sequence[Known]) -> list[list[Known]]:
@@ -134,7 +157,8 @@ def _by_setting(found: Sequence[Known]) -> list[list[Known]]:
 
 
 def _mean_loss(setting: Sequence[Known]) -> float:
-    return math.fsum(loss for _, _, loss in setting) / len(setting)
+    value = loss(_pooled([figure for _, figure, _ in setting]))
+    return math.inf if value is None else value
 
 
 def best_rows(rows: Sequence[Evaluated]) -> dict[str, Best]:
@@ -151,7 +175,7 @@ def _alike(rows: Sequence[Evaluated], metric: str) -> list[Evaluated]:
     """Return the rows of most images that have a known metric, measured alike; the last of equal ones."""
     newest: dict[str, Evaluated] = {}
     for row in rows if metric in METRICS else ():
-        if _measured([row], metric):
+        if measured_by([row], metric):
             key = repr((_identity(row.passport), comparable(row, metric)))
             newest.pop(key, None)
             newest[key] = row
@@ -203,22 +227,6 @@ def best_checkpoints(rows: Sequence[Evaluated]) -> set[str]:
     return {chosen.checkpoint for chosen in best_names(rows).values()}
 
 
-def agreement(rows: Sequence[Evaluated], mse: Mapping[tuple[float, str], float], metric: str) -> Agreement:
-    """Return how well held-out MSE ranks checkpoints by a metric.
-
-    Args:
-        rows: of one run; where a checkpoint has several (guidance scales, samplers), its best counts.
-        mse: held-out mean squared error by epoch and kind of weights.
-        metric: name of the metric.
-    """
-    lowest: dict[tuple[float, str], float] = {}
-    for row, _, value in _measured(rows, metric):
-        drawn = row.passport.epoch, row.passport.weights
-        if drawn in mse:
-            lowest[drawn] = min(value, lowest.get(drawn, math.inf))
-    return Agreement(rank_correlation([mse[drawn] for drawn in lowest], list(lowest.values())), len(lowest))
-
-
 def recorded(rows: Sequence[Evaluated], passport: Passport, metrics: Mapping[str, str]) -> Evaluated | None:
     """Return what a record already has of a row: all of its figures, be it in several events; else None.
 
@@ -247,25 +255,7 @@ def recorded(rows: Sequence[Evaluated], passport: Passport, metrics: Mapping[str
     return replace(same[-1], passport=extractors, figures=figures)
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation, equal values sharing their mean rank.
-
-    None with fewer than three pairs, where it is always 1 or -1, or where either side is constant.
-    """
-    if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
-        return None
-    a, b = _centred_ranks(x), _centred_ranks(y)
-    covariance = math.fsum(p * q for p, q in zip(a, b, strict=True))
-    return covariance / math.sqrt(math.fsum(p * p for p in a) * math.fsum(q * q for q in b))
-
-
-def _centred_ranks(values: Sequence[float]) -> list[float]:
-    below = [sum(other < value for other in values) for value in values]
-    equal = [sum(other == value for other in values) for value in values]
-    return [b + (e - 1) / 2 - (len(values) - 1) / 2 for b, e in zip(below, equal, strict=True)]
-
-
-def _measured(rows: Sequence[Evaluated], metric: str) -> list[Known]:
+def measured_by(rows: Sequence[Evaluated], metric: str) -> list[Known]:
     """Return rows that have the metric, with its figure and loss; refuse those of unlike passports."""
     found = []
     for row in rows:

@@ -217,7 +217,9 @@ class Sampled:
     device: Device
     precision: str = "float32"
     guide: str = "cfg"
-    """How they were guided, with its options; of scales of 0 and 1 always this."""
+    """How they were guided, with its options; of scales up to 1 always this."""
+    weak_digest: str = ""
+    """sha256 of the weights of another model that they were led away from; empty where there is none."""
     side_by_side: str | None = None
     """Path of a picture that shows them beside the same images of other runs, relative to the run folder."""
 

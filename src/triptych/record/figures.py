@@ -48,15 +48,19 @@ class Passport:
     weights_digest: str = ""
     """sha256 of the file of the weights; empty in records of older versions, and for real images."""
     guide: str = "cfg"
-    """How they were guided, with its options; of scales of 0 and 1, and of real images, always this."""
+    """How they were guided, with its options; of scales up to 1, and of real images, always this."""
     weak_digest: str = ""
     """sha256 of the weights of another model that they were led away from; empty where there is none."""
+    told_class: bool | None = None
+    """Whether they were asked to show a class; None in older records, where it is as the scale is above 0."""
     extractor: str = ""
     """The only one, in records of older versions, whose digest is in `extractor_digest`."""
     extractor_digest: str = ""
 
     def __post_init__(self) -> None:
-        """Put the one extractor of older records where the others are."""
+        """Put what older records do not hold, or hold elsewhere, where it belongs."""
+        if self.told_class is None:
+            object.__setattr__(self, "told_class", self.guidance > 0)
         if self.extractor and not self.extractors:
             object.__setattr__(self, "extractors", {self.extractor: self.extractor_digest})
         for legacy in ("extractor", "extractor_digest"):

@@ -105,7 +105,7 @@ def pairs(count: int) -> int:
 def paired(a: Passport, b: Passport) -> bool:
     """Whether image j of two rows was drawn from the same noise and asked for the same class.
 
-    And measured against the same reference. A scale of 0 asks for no class, any other for one.
+    And measured against the same reference.
     """
     return _drawn_of(a) == _drawn_of(b)
 
@@ -171,7 +171,7 @@ def _degrees(figure: Figure) -> int:
 
 def _drawn_of(passport: Passport) -> tuple:
     p = passport
-    return p.seed, p.count, p.reference_digest, p.guidance > 0
+    return p.seed, p.count, p.reference_digest, p.told_class
 
 
 def _all_finite(*groups: Sequence[float]) -> bool:

@@ -81,6 +81,11 @@ def metric_name(key: str) -> MetricName:
     return METRICS.get(key, MetricName(key, "unknown", 4))
 
 
+def has_scale(conditional: bool, guidance: float) -> bool:
+    """Whether a guidance scale says something of images: not of an unconditional model that nothing leads."""
+    return conditional or guidance > 0
+
+
 def scale_name(scale: float, guide: str) -> str:
     """Return a guidance scale, and how it guides where that is not everywhere alike: `3 (cfg,below=2)`."""
     return f"{scale:g}" if guide == "cfg" else f"{scale:g} ({guide})"

@@ -22,7 +22,7 @@ from triptych.report.canvas import (
 )
 from triptych.report.class_bars import MOST_PANELS, by_class, draw_classes
 from triptych.report.language import Language
-from triptych.report.names import metric_name, sampler_parts, scale_name
+from triptych.report.names import has_scale, metric_name, sampler_parts, scale_name
 from triptych.report.row_tables import description, row_checkpoint, row_name
 from triptych.report.rows import Row, headline, metrics_of, ranked
 
@@ -59,11 +59,7 @@ def drawings(rows: Sequence[Row], words: Language) -> list[Drawing]:
 
 def _guidance(order: Sequence[Row], metric: str, words: Language) -> Drawing | None:
     """Return figures against guidance scale; None where no checkpoint and sampler has two scales."""
-    lines = [
-        sorted(line, key=lambda row: row.passport.guidance)
-        for line in _by_guide(order)
-        if len({row.passport.guidance for row in line}) > 1
-    ]
+    lines = [sorted(line, key=_scale) for line in _by_guide(order) if len({_scale(row) for row in line}) > 1]
     if not lines:
         return None
     shown = lines[:MOST_LINES]
@@ -77,22 +73,34 @@ def _guidance(order: Sequence[Row], metric: str, words: Language) -> Drawing | N
 
 
 def _by_guide(order: Sequence[Row]) -> list[list[Row]]:
-    """Return rows in groups that differ in the scale alone; those without guidance are in every one."""
+    """Return rows in groups that differ in the scale alone; that of scale 1 is in every one.
+
+    Scales below 1 lie on the line of plain guidance only.
+    """
     found = []
     for line in _alike(order, lambda row: (_checkpoint(row), row.passport.sampler, *_rest(row))):
-        unguided = [row for row in line if row.passport.guidance in (0, 1)]
-        guided = _alike([row for row in line if row not in unguided], _guide)
-        found += [group + unguided for group in guided] or [unguided]
+        unguided = [row for row in line if _scale(row) == 1]
+        below = [row for row in line if _scale(row) < 1]
+        guided = _alike([row for row in line if _scale(row) > 1], _guide)
+        groups = [[*group, *unguided, *(below if _guide(group[0]) == PLAIN else [])] for group in guided]
+        plain = any(_guide(group[0]) == PLAIN for group in guided)
+        found += groups if plain or (groups and not below) else [*groups, [*unguided, *below]]
     return found
+
+
+def _scale(row: Row) -> float:
+    """Return the guidance scale of a row; an unconditional model without guidance is what 1 is to others."""
+    scale = row.passport.guidance
+    return scale if has_scale(row.run.origin.conditional, scale) else 1.0
 
 
 def _draw_guidance(lines: Sequence[Sequence[Row]], metrics: Sequence[str], canvas: Canvas) -> None:
     canvas.set_size_inches(9.6, 3.6)
-    scales = sorted({row.passport.guidance for line in lines for row in line})
+    scales = sorted({_scale(row) for line in lines for row in line})
     names = _line_names(lines)
     for axes, metric in zip(panels(canvas, 1, len(metrics)), metrics, strict=True):
         for line, name, style in zip(lines, names, _styles(lines), strict=True):
-            _draw_line(axes, line, metric, [row.passport.guidance for row in line], name, style)
+            _draw_line(axes, line, metric, [_scale(row) for row in line], name, style)
         every = [row for line in lines for row in line]
         _draw_real(axes, every, metric)
         fit_scale(axes, [*_estimates(every, metric), *_reals(every, metric)])
@@ -113,7 +121,7 @@ def _cost(order: Sequence[Row], metric: str, words: Language) -> Drawing | None:
         return None
     best = kinds[0][0]
     settings = row_checkpoint(best, words)
-    if best.run.origin.conditional:
+    if has_scale(best.run.origin.conditional, best.passport.guidance):
         scale = scale_name(best.passport.guidance, best.passport.guide)
         settings = words("sample_caption", method=settings, scale=scale)
     caption = words("cost_caption", metrics=_labels([metric], words), settings=settings)
@@ -210,6 +218,9 @@ def _alike(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]
 
 def _checkpoint(row: Row) -> tuple:
     return row.event.step, row.passport.checkpoint, row.passport.weights
+
+
+PLAIN = ("cfg", "")
 
 
 def _guide(row: Row) -> tuple:

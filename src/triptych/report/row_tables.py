@@ -8,7 +8,7 @@ from triptych.record.figures import Figure, Passport
 from triptych.report import numbers
 from triptych.report.document import Block, Cell, Note, Paragraph, Strong, Table
 from triptych.report.language import Language
-from triptych.report.names import metric_name, scale_name
+from triptych.report.names import has_scale, metric_name, scale_name
 from triptych.report.rows import Row, compared, metrics_of, ranked, tied
 from triptych.report.run import distinct
 from triptych.report.sampling import checkpoint_and_weights, checkpoint_name
@@ -121,7 +121,7 @@ def row_checkpoint(row: Row, words: Language) -> str:
 def row_settings(row: Row, words: Language) -> str:
     """Return how a row's images were drawn, in words: `DDIM 50 steps, CFG 3`."""
     sampler = sampler_name(row.passport.sampler, words)
-    if not row.run.origin.conditional:
+    if not has_scale(row.run.origin.conditional, row.passport.guidance):
         return sampler
     return words("sample_caption", method=sampler, scale=_scale(row))
 
@@ -154,7 +154,7 @@ def description(
     if mixed:
         columns[words("weights")] = lambda row: weights_name(row.passport.weights, words)
     columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
-    if any(row.run.origin.conditional for row in rows):
+    if any(has_scale(row.run.origin.conditional, row.passport.guidance) for row in rows):
         columns[words("sampling_cfg")] = _scale
     if mse and any(row.run.mse(row.passport.weights) for row in rows):
         columns[words("held_out_mse")] = lambda row: _mse(row, words)

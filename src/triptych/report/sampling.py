@@ -53,9 +53,8 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
     drawn = samples(run)
     if not drawn:
         return [Paragraph(words("no_samples"))]
-    conditional = run.origin.conditional
     columns = ["checkpoint", "method", "sampling_cfg", "steps", "images", "time"]
-    if not conditional:
+    if not any(names.has_scale(run.origin.conditional, event.data.guidance) for event in drawn):
         columns.remove("sampling_cfg")
     precisions = distinct(event.data.precision for event in drawn)
     if len(precisions) > 1:
@@ -139,7 +138,7 @@ def _images(run: Run, sampled: Sampled, words: Language) -> str:
 def settings_caption(run: Run, sampled: Sampled, words: Language) -> str:
     """Return how images were drawn: sampler, scale, and their number where no row shows one class."""
     caption = sampler_name(sampled.sampler, words)
-    if run.origin.conditional:
+    if names.has_scale(run.origin.conditional, sampled.guidance):
         scale = names.scale_name(sampled.guidance, sampled.guide)
         caption = words("sample_caption", method=caption, scale=scale)
     if not sampled.per_class:

@@ -1,6 +1,7 @@
 """Samplers by what they are for: a word in place of a sampler, its steps and its grid.
 
-Which sampler a word stands for was measured; see `docs/diffusion.md`. What is recorded is the sampler itself.
+Which sampler a word stands for was measured; see `docs/diffusion.md`. Configurations and records hold the
+sampler itself.
 """
 
 from __future__ import annotations
@@ -20,13 +21,26 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 def expanded(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return samplers with presets replaced by what they stand for."""
-    return tuple(spec for word in specs for spec in PRESETS.get(word, (word,)))
+    """Return samplers with presets replaced by what they stand for; UserError: a preset with options."""
+    return tuple(spec for word in specs for spec in _meant(word))
 
 
 def single(word: str) -> str:
     """Return the sampler that a word stands for, where it is a preset; UserError: it stands for several."""
-    found = PRESETS.get(word, (word,))
+    found = _meant(word)
     if len(found) > 1:
         raise UserError(f"sampler {word}", f"it stands for {' and '.join(found)}", "name one of them")
     return found[0]
+
+
+def _meant(word: str) -> tuple[str, ...]:
+    name = word.replace(",", ":").partition(":")[0]
+    if name in PRESETS and word != name:
+        raise with_options(name, word)
+    return PRESETS.get(word, (word,))
+
+
+def with_options(name: str, asked: str) -> UserError:
+    """Return the error that steps or options were asked of a preset."""
+    stands = " and ".join(PRESETS[name])
+    return UserError(f"sampler {asked}", f"{name} has its own steps and options: {stands}", "name a sampler")

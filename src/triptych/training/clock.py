@@ -81,15 +81,15 @@ class Clock:
 
         Linear warm-up, reaching the peak in its last step, then half a cosine to zero
         (arXiv 1608.03983, equation 5, without restarts), or the peak, at the end with a linear
-        decay to zero (warmup-stable-decay, arXiv 2404.06395) or without.
+        decay to zero (warmup-stable-decay, arXiv 2404.06395, linear as in 2405.18392) or without.
         """
+        peak, schedule = self.config.learning_rate, self.config.learning_rate_schedule
         warmup = round(self.config.warmup_epochs * self.images / self.config.batch_size)
-        if step < warmup:
-            return self.config.learning_rate * (step + 1) / warmup
-        if self.config.learning_rate_schedule == "constant":
-            return self.config.learning_rate
-        if self.config.learning_rate_schedule == "wsd":
+        rising = peak * (step + 1) / warmup if step < warmup else peak
+        if schedule == "wsd":
             left = (self.total_steps - step) / max(1, round(self.config.decay * self.total_steps))
-            return self.config.learning_rate * max(0.0, min(1.0, left))
+            return min(rising, peak * max(0.0, left))
+        if step < warmup or schedule == "constant":
+            return rising
         done = (step - warmup) / max(1, self.total_steps - warmup)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

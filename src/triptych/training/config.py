@@ -8,6 +8,7 @@ from typing import Literal
 
 from triptych.errors import UserError
 from triptych.sampling import SamplerConfig, named_sampler
+from triptych.sampling.presets import single
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class TrainingConfig:
                 found = "not a number" if math.isnan(value) else "out of range"
                 raise UserError(f"{_flag(name)} {value:.15g}", found, f"choose {wanted}")
         try:
+            object.__setattr__(self, "preview_sampler", single(self.preview_sampler))
             named_sampler(self.preview_sampler)
         except UserError as error:
             asked = f"{_flag('preview_sampler')} {self.preview_sampler}, {error.asked}"
