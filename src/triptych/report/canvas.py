@@ -66,10 +66,10 @@ def legend(canvas: Figure) -> None:
     )
 
 
-def fit_scale(axes: Axes, values: Iterable[float]) -> None:
-    """Use a logarithmic axis where values span more than an order of magnitude."""
+def fit_scale(axes: Axes, values: Iterable[float], span: float = SPAN) -> None:
+    """Use a logarithmic axis where values span more than `span`, by default an order of magnitude."""
     known = sorted(values)
-    if known and known[0] > 0 and known[-1] > SPAN * known[0]:
+    if known and known[0] > 0 and known[-1] > span * known[0]:
         axes.set_yscale("log")
         for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             which(lambda value, _: f"{value:g}")
@@ -78,12 +78,13 @@ def fit_scale(axes: Axes, values: Iterable[float]) -> None:
 def plain_ticks(axis: Axis, values: Iterable[float]) -> None:
     """Mark the values themselves on a logarithmic axis, but those that leave no room for their numbers."""
     known = sorted(set(values))
-    room = (known[-1] / known[0]) ** NARROWEST
+    texts = {value: f"{value:,.0f}" if value == int(value) else f"{value:.2g}" for value in known}
     kept: list[float] = []
     for value in known:
+        room = (known[-1] / known[0]) ** (NARROWEST * max(1.0, len(texts[value]) / 3))
         if not kept or value > room * kept[-1]:
             kept.append(value)
-    axis.set_ticks(kept, [f"{value:,.0f}" if value == int(value) else f"{value:.2g}" for value in kept])
+    axis.set_ticks(kept, [texts[value] for value in kept])
     axis.set_ticks([], minor=True)
 
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+MOST_LABELLED = 6
+"""Samplers in a picture of costs whose points have their steps beside them; of more, they hide the lines."""
+COST_SPAN = 3.0
+"""Between the best figure and the worst there, from which on the axis is logarithmic."""
 MARKERS, DASHES = ("o", "s", "^", "D"), ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MOST_LINES = 6
 """Lines of one picture: those with the best figures."""
@@ -146,6 +150,7 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
         name: {
             "color": COLOURS[i % len(COLOURS)],
             "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+            "ls": DASHES[i // len(COLOURS) % len(DASHES)],
         }
         for i, name in enumerate(names)
     }
@@ -163,8 +168,9 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
         _draw_real(axes, shown, metric)
         plain_ticks(axes.xaxis, map(cost, shown))
         axes.margins(x=0.08, y=0.15)
-        fit_scale(axes, [*_estimates(shown, metric), *_reals(shown, metric)])
-        label_points(axes, points)
+        fit_scale(axes, [*_estimates(shown, metric), *_reals(shown, metric)], COST_SPAN)
+        if len(names) <= MOST_LABELLED:
+            label_points(axes, points)
         quieten(axes, metric_name(metric).label, label)
     legend(canvas)
 
