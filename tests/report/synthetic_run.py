@@ -36,6 +36,9 @@ START = 1_766_399_700.0  # 2025-12-22 10:35:00 UTC
 STEPS_PER_EPOCH = 50_000 / 128
 
 
+DIFFUSION = {"schedule": "linear", "prediction": "eps"}
+
+
 def config(name: str, backbone: str, seed: int = 0, **training: object) -> dict:
     """Return a resolved configuration like the experiment log's."""
     return {
@@ -44,7 +47,7 @@ def config(name: str, backbone: str, seed: int = 0, **training: object) -> dict:
         "device": "cuda",
         "data": {"name": "cifar10", "path": None},
         "backbone": {"kind": backbone},
-        "diffusion": {"schedule": "linear", "prediction": "eps"},
+        "diffusion": dict(DIFFUSION),
         "training": {
             "epochs": 4000,
             "batch_size": 128,
@@ -175,14 +178,15 @@ class RunWriter:
             epoch,
         )
 
-    def passport(self, epoch: int, sampler: str = "ddim:50", guidance: float = 3.0) -> Passport:
+    def passport(self, epoch: int, sampler: str = "ddim:50", guidance: float | None = None) -> Passport:
         """Return where a figure of this run comes from."""
+        usual = 3.0 if self.conditional else 0.0
         return Passport(
             checkpoint=f"epoch-{epoch:05d}",
             epoch=epoch,
             weights="ema",
             sampler=sampler,
-            guidance=guidance if self.conditional else 0.0,
+            guidance=usual if guidance is None else guidance,
             clip=True,
             seed=0,
             count=10_000,

@@ -15,7 +15,7 @@ from report.test_report import section, write
 from triptych.record.events import Device
 from triptych.record.figures import Figure
 from triptych.report.language import Language
-from triptych.report.plots import MOST_LINES, drawings
+from triptych.report.plots import MOST_LABELLED, MOST_LINES, drawings
 from triptych.report.rows import rows_of
 from triptych.report.run import Run
 
@@ -83,6 +83,42 @@ def test_each_checkpoint_and_sampler_is_a_line_called_by_what_tells_it_apart(run
     looks = {(bars.lines[0].get_color(), bars.lines[0].get_marker()) for bars in axes.containers}
     assert len(looks) == 4
     assert len({colour for colour, _ in looks}) == 2
+
+
+def test_ways_to_guide_are_lines_that_share_the_row_without_guidance(run):
+    run.evaluate(200, (fid(5.0),), guidance=1.0)
+    run.evaluate(200, (fid(7.0),), guidance=0.0)
+    for guide, distance in (("cfg", 4.0), ("cfg,below=2", 3.0), ("apg", 3.5)):
+        run.evaluate(200, (fid(distance),), guidance=2.0, guide=guide)
+    (axes,) = drawn(run)["guidance"].axes
+    assert lines(axes) == {
+        "cfg,below=2": ([1.0, 2.0], [5.0, 3.0]),
+        "apg": ([1.0, 2.0], [5.0, 3.5]),
+        "cfg": ([0.0, 1.0, 2.0], [7.0, 5.0, 4.0]),  # without a class there is nothing else to lead away from
+    }
+    assert len({(bars.lines[0].get_color(), bars.lines[0].get_marker()) for bars in axes.containers}) == 3
+
+
+def test_an_unconditional_model_that_another_leads_has_a_scale(tmp_path):
+    run = RunWriter(tmp_path / "runs" / "free", epochs=200, conditional=False)
+    run.evaluate(200, (fid(5.0),), guidance=0.0)
+    for scale in (1.5, 2.0):
+        run.evaluate(200, (fid(scale),), guidance=scale, guide="cfg,against=epoch-00100", told_class=False)
+    (axes,) = drawn(run)["guidance"].axes
+    assert lines(axes) == {"generated": ([1.0, 1.5, 2.0], [5.0, 1.5, 2.0])}
+    text = write([run.folder], tmp_path)
+    assert "CFG 1.5 (cfg,against=epoch-00100)" in text
+
+
+def test_points_of_many_samplers_have_no_labels_and_far_figures_a_logarithmic_axis(run):
+    for i in range(MOST_LABELLED + 1):
+        for steps in (10, 20):
+            run.evaluate(
+                200, (fid(1.0 + 5.0 * (i == 0)),), sampler=f"ddim:{steps},eta=0.{i}", network_calls=steps
+            )
+        labelled = drawn(run)["cost"].axes[0]
+        assert bool(labelled.texts) == (i < MOST_LABELLED), i
+    assert labelled.get_yscale() == "log"
 
 
 def test_lines_that_differ_in_weights_and_seed_say_so(run):

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from report.synthetic_run import V100, RunWriter, fid, inception_score
+from report.synthetic_run import DIFFUSION, V100, RunWriter, fid, inception_score
 
 from triptych.errors import UserError
 from triptych.record.events import Device, Figure, Resumed
@@ -86,6 +86,23 @@ def test_training_table(mamba, tmp_path):
     assert training["Time per preview (16 images, DDIM 50 steps)"] == "51.0s"
     whole = 36 * 3600 + 49 * 60 + 25.928 + 22 * 3600 + 16 * 60 + 42.744
     assert training["Time per epoch"] == f"{whole * 0.9 / 4000:.1f}s"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "linear / eps"),
+        ({"objective": "mse", "times": "uniform"}, "linear / eps"),
+        ({"times": "logit-normal"}, "linear / eps, times logit-normal"),
+        ({"objective": "edm", "times": "log-normal"}, "linear / eps, objective edm, times log-normal"),
+    ],
+)
+def test_what_is_trained_unlike_ddpm_is_told(more, told, tmp_path, monkeypatch):
+    for name, value in more.items():
+        monkeypatch.setitem(DIFFUSION, name, value)
+    run = RunWriter(tmp_path / "runs" / "dim", epochs=100)
+    training = items(section(write([run.folder], tmp_path), "1.2.1 Training"))
+    assert training["Noise schedule / prediction"] == told
 
 
 @pytest.mark.parametrize(("language", "named"), [("en", "DDIM 1 step, CFG 3"), ("zh", "DDIM 1 步，CFG 3")])

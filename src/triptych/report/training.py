@@ -246,8 +246,13 @@ def training_table(run: Run, words: Language) -> Table:
 
 
 def _diffusion(run: Run) -> str | None:
+    """Return schedule and prediction, and by their fields' names what else is trained unlike DDPM."""
     parts = [run.setting("diffusion", name) for name in ("schedule", "prediction")]
-    return " / ".join(str(part) for part in parts) if all(parts) else None
+    if not all(parts):
+        return None
+    other = {name: run.setting("diffusion", name) for name in ("objective", "times")}
+    told = [f"{name} {value}" for name, value in other.items() if value not in (None, "mse", "uniform")]
+    return ", ".join([" / ".join(str(part) for part in parts), *told])
 
 
 def _precision(run: Run) -> str:
