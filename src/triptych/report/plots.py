@@ -164,7 +164,7 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
             _draw_line(axes, line, metric, list(map(cost, line)), name, style)
             steps = [sampler_parts(row.passport.sampler)[1] for row in line]
             figures = _estimates(line, metric)
-            points += zip(map(cost, line), figures, steps, [style["color"]] * len(line), strict=True)
+            points += zip(map(cost, line), figures, steps, [str(style["color"])] * len(line), strict=True)
         _draw_real(axes, shown, metric)
         plain_ticks(axes.xaxis, map(cost, shown))
         axes.margins(x=0.08, y=0.15)
