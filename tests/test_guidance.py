@@ -178,7 +178,7 @@ def test_a_model_led_away_from_itself_stays_where_it_is():
     ["cfg", "cfg,above=0.2,below=3", "cfg,shape=cosine,rescale=0.7", "apg,norm=5", "cfg,against=last"],
 )
 def test_a_label_is_read_as_what_it_was_written_from(label):
-    assert named_guide(label).label == label
+    assert named_guide(label).label == named_guide(label.replace(",", ", ")).label == label
     assert named_guide("cfg") == PLAIN
 
 
@@ -186,6 +186,7 @@ def test_a_label_is_read_as_what_it_was_written_from(label):
     ("spec", "message"),
     [
         ("cgf", "choose from cfg, apg"),
+        ("above=0.2", "write it like cfg,above=0.2"),
         ("cfg,abve=1", "choose from above, below"),
         ("cfg,above=high", "'high' is no float"),
         ("cfg,above=3,below=2", "leave no room"),

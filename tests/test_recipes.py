@@ -131,7 +131,7 @@ def test_a_recipe_stands_on_its_base(tmp_path):
     [
         ("base: mine.yaml", "builds on it"),
         ("base: ../{folder}/mine.yaml", "builds on it"),
-        ("base: digits-unit", "recipe digits-unit: no packaged recipe of this name"),
+        ("base: digits-unit", "mine.yaml: no packaged recipe of this name"),
         ("base: other/none.yaml", "no such file"),
         ("base: [digits-unet]", "its base is ['digits-unet']"),
         ("base: broken.yaml", "it holds no fields"),

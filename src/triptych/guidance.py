@@ -173,6 +173,8 @@ def named_guide(spec: str) -> Guide:
         UserError: there is no such way or option, or a value is out of range.
     """
     name, *parts = spec.split(",")
+    if "=" in name:
+        raise UserError(f"guide {spec}", "it has options and no name", f"write it like cfg,{spec}")
     if name not in GUIDES:
         raise UserError(f"guide {spec}", "no such guidance", f"choose from {', '.join(GUIDES)}")
     return GUIDES[name](**read_options(f"guide {name}", spec, parts, options_of(GUIDES[name])))

@@ -46,7 +46,11 @@ def _on_base(recipe: str, fields: dict, above: tuple[str, ...]) -> dict:
         base = str((Path(recipe).parent / base).resolve())
     if base in above:
         raise UserError(f"recipe {recipe}", f"its base, {base}, builds on it", "take that base out")
-    below = _on_base(base, parse_recipe(base, find_recipe(base)[1]), (*above, base))
+    try:
+        text = find_recipe(base)[1]
+    except UserError as error:
+        raise UserError(f"base {base} of recipe {recipe}", error.found, error.remedy) from error
+    below = _on_base(base, parse_recipe(base, text), (*above, base))
     below.pop("name", None)  # which is that of the base's own run
     return _merged(below, fields)
 

@@ -220,6 +220,9 @@ class Run:
     ) -> tuple[str, Model]:
         """Return the folder of another run, empty for this one, and its model."""
         folder, _, checkpoint = guide.against.rpartition("@")
+        if not folder and "/" in checkpoint:
+            found = f"{checkpoint} is no checkpoint of this run"
+            raise UserError(f"guide {guide.label}", found, f"of another run write {checkpoint}@last")
         run = Run(folder) if folder else self
         found = run.model(checkpoint, weights, str(device))
         found.denoiser.precision = denoiser.precision
@@ -231,15 +234,17 @@ class Run:
             )
         )
         if mine != other:
+            kind = "{}x{} pixels, {} channels, {}".format
             told = [
-                f"{c} channels, {side} pixels a side, {len(names)} classes"
+                kind(side, side, c, f"{len(names)} classes" if names else "no classes")
                 for c, side, names in (other, mine)
             ]
-            asked = f"guide {guide.label}"
             unlike = (
                 "its classes are others" if told[0] == told[1] else f"it has {told[0]}, the model {told[1]}"
             )
-            raise UserError(asked, unlike, "guide against a model of the same images")
+            raise UserError(
+                f"guide {guide.label}", unlike, "guide against a model of the same images and classes"
+            )
         return folder, found
 
     def sample(self, model: Model, request: Request) -> tuple[Tensor, Tensor]:

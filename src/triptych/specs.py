@@ -38,7 +38,7 @@ def read_options(what: str, spec: str, parts: Sequence[str], defaults: Mapping[s
     """
     said: dict[str, Any] = {}
     for part in parts:
-        option, _, text = part.partition("=")
+        option, _, text = (side.strip() for side in part.partition("="))
         if option not in defaults:
             raise no_such_option(what, option, defaults)
         if option in said:

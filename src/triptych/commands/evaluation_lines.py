@@ -96,6 +96,8 @@ def verdict_lines(found: Sequence[Measured]) -> list[str]:
         whose = f"{owner[id(best.row)].folder.name}, " if len(runs) > 1 else ""
         counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
         counts += [f"{len(best.worse)} worse"] if best.worse else []
+        if best.ties and len(best.others) > 2:
+            counts[0] += f" (at 95 % for all pairs of {len(best.others) + 1} together)"
         told = [f"best {metric}: {whose}{settings(best.row, best.seeds)}", ", ".join(counts)]
         lines.append("; ".join(filter(None, told)))
     metric = next(iter(found[0].asked.judge.yardstick.metrics))
