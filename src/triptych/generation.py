@@ -17,6 +17,7 @@ from torch import Tensor
 
 from triptych.denoiser import Denoiser
 from triptych.diffusion.noise_level import along
+from triptych.diffusion.schedules import NoiseSchedule
 from triptych.errors import UserError
 from triptych.guidance import PLAIN, Guide, GuidedDenoiser, named_guide
 from triptych.images import to_pixels
@@ -118,6 +119,12 @@ class Request:
                 raise UserError(what, "less than 1", "choose 1 or more")
         if not 0 <= self.seed <= MASK32:
             raise UserError(f"--seed {self.seed}", "out of range", "choose 0 to 2^32 - 1")
+
+    def check_levels(self, schedule: NoiseSchedule) -> None:
+        """Raise `UserError` where the grid does not fit the schedule, or the guide holds nowhere on it."""
+        *shown, _ = self.sampler.levels(schedule)
+        if self.guidance > 1:
+            self.guide.check_levels(self.sampler.label, shown)
 
     def shows_classes(self, classes: int) -> bool:
         """Whether its images, to a model of `classes` classes (0: none), are asked to show one each."""

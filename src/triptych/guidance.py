@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -60,9 +61,20 @@ class Guide(ABC):
         return f"guide {name_of(self)}"
 
     @property
+    def _asked_in_full(self) -> str:
+        return f"guide {self.label}"
+
+    @property
     def label(self) -> str:
         """How tables name it: `cfg`, with what differs from the defaults: `cfg,above=0.2`."""
         return ",".join([name_of(self), *written(asdict(self), options_of(type(self)))])
+
+    def check_levels(self, sampler: str, levels: Sequence[NoiseLevel]) -> None:
+        """Raise `UserError` where it holds at none of the levels [] that a sampler shows the model."""
+        noise = [float(level.sigma / level.alpha) for level in levels]
+        if not any(self.above < rho <= self.below for rho in noise):
+            found = f"{sampler} shows the model noise of {max(noise):.3g} to {min(noise):.3g} alone"
+            raise UserError(self._asked_in_full, found, "choose above and below around some of it")
 
     def scale_at(self, scale: float, level: NoiseLevel, schedule: NoiseSchedule) -> float:
         """Return the guidance scale at a level [] of a model whose own levels are those of `schedule`.

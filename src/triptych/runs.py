@@ -188,21 +188,22 @@ class Run:
             classes=tuple(classes) or None,
             guide=guide,
         )
-        request = self.with_weaker(request, model.weights, model.denoiser)
+        request = self.with_weaker(request, model.weights, model.denoiser, model.digest)
         request.check(classes_known)
-        request.sampler.levels(model.denoiser.schedule)  # refuses a grid finer than the schedule
+        request.check_levels(model.denoiser.schedule)
         return request
 
-    def with_weaker(self, request: Request, weights: str, denoiser: Denoiser) -> Request:
+    def with_weaker(self, request: Request, weights: str, denoiser: Denoiser, digest: str) -> Request:
         """Return a request with the model opened that its guide leads away from, where there is one.
 
         Args:
             request: to a model of this run; its guide comes back with the name of the checkpoint in full.
             weights: what records call the model's weights; of the other the same average is taken.
             denoiser: the model.
+            digest: sha256 of the file of its weights.
 
         Raises:
-            UserError: there is no such checkpoint, or it draws other images.
+            UserError: there is no such checkpoint, it draws other images, or it is the model itself.
         """
         if not request.guide.against:
             return request
@@ -212,6 +213,11 @@ class Run:
             self._weaker[key] = self._opened_weaker(request.guide, weights, denoiser, device)
         folder, found = self._weaker[key]
         name = f"{folder}@{found.checkpoint}" if folder else found.checkpoint
+        if found.digest == digest:
+            itself = f"{name} is the model itself"
+            raise UserError(
+                f"guide {request.guide.label}", itself, "name a weaker one, such as an earlier one"
+            )
         guide = replace(request.guide, against=name)
         return replace(request, guide=guide, weak=found.denoiser, weak_digest=found.digest)
 

@@ -114,6 +114,9 @@ def test_a_guide_that_no_scale_uses_is_told(run, capsys):
         ("cgf", "guide cgf: no such guidance; choose from cfg, apg"),
         ("cfg,against=epoch-9", "epoch 9 is not there"),
         ("cfg,against=elsewhere@last", "elsewhere"),
+        ("cfg,against=last", "epoch-00006 is the model itself; name a weaker one"),
+        ("cfg,above=1e9", "guide cfg,above=1000000000: ddim:2 shows the model noise of "),
+        ("apg,below=1e-9", "alone; choose above and below around some of it"),
     ],
 )
 def test_guides_that_are_none_are_one_line(run, capsys, guide, line):

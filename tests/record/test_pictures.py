@@ -164,11 +164,14 @@ def test_wrapped_text_has_every_letter_once_and_fits(limit):
         assert " ".join(lines) == text
 
 
-def test_a_word_that_is_too_long_is_broken_behind_a_hyphen_where_it_has_one():
-    name, limit = "digits-dit-of-many-blocks", 110
+@pytest.mark.parametrize(
+    ("name", "sign"), [("digits-dit-of-many-blocks", "-"), ("(cfg,above=0.25,below=2.25,rescale=0.75)", ",")]
+)
+def test_a_word_that_is_too_long_is_broken_behind_a_sign_where_it_has_one(name, sign):
+    limit = 110
     lines = wrap(name, 13, limit)
     assert "".join(lines) == name
-    assert len(lines) > 1 and all(line.endswith("-") for line in lines[:-1])
+    assert len(lines) > 1 and all(line.endswith(sign) for line in lines[:-1])
     assert "".join(wrap("m" * 30, 13, limit)) == "m" * 30
     assert wrap("mm", 13, 1) == ["m", "m"]
 

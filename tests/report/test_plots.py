@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from report.synthetic_run import CIFAR10, CLASSES, RunWriter, fid, inception_score, sweep
-from report.test_report import section, write
+from report.test_report import section, tables, write
 
 from triptych.record.events import Device
 from triptych.record.figures import Figure
@@ -91,12 +91,23 @@ def test_ways_to_guide_are_lines_that_share_the_row_without_guidance(run):
     for guide, distance in (("cfg", 4.0), ("cfg,below=2", 3.0), ("apg", 3.5)):
         run.evaluate(200, (fid(distance),), guidance=2.0, guide=guide)
     (axes,) = drawn(run)["guidance"].axes
+    assert next(iter(lines(axes))) == "cfg"  # the plain way comes first, however good
     assert lines(axes) == {
         "cfg,below=2": ([1.0, 2.0], [5.0, 3.0]),
         "apg": ([1.0, 2.0], [5.0, 3.5]),
         "cfg": ([0.0, 1.0, 2.0], [7.0, 5.0, 4.0]),  # without a class there is nothing else to lead away from
     }
     assert len({(bars.lines[0].get_color(), bars.lines[0].get_marker()) for bars in axes.containers}) == 3
+
+
+def test_the_model_that_others_are_led_away_from_is_told_by_its_digest(run, tmp_path):
+    run.evaluate(200, (fid(5.0),), guidance=1.0)
+    led = {"guidance": 2.0, "guide": "cfg,against=epoch-00050", "weak_digest": "d" * 64}
+    run.evaluate(200, (fid(4.0),), network_calls=100, **led)
+    text = write([run.folder], tmp_path)
+    assert f"Weaker model of cfg,against=epoch-00050: sha256 {'d' * 12}" in text
+    rows = tables(section(text, "1.2.3 Evaluation"))[0]
+    assert [row["Network calls per image"] for row in rows] == ["50", "100", "–"]
 
 
 def test_an_unconditional_model_that_another_leads_has_a_scale(tmp_path):

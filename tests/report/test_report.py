@@ -105,6 +105,20 @@ def test_what_is_trained_unlike_ddpm_is_told(more, told, tmp_path, monkeypatch):
     assert training["Noise schedule / prediction"] == told
 
 
+@pytest.mark.parametrize(
+    ("warmup", "decay", "told"),
+    [
+        (20, 0.25, "20-epoch linear warm-up → constant → linear decay (last 25 %)"),
+        (20, 0.9, "20-epoch linear warm-up → linear decay (last 90 %)"),
+        (0, 0.5, "constant → linear decay (last 50 %)"),
+    ],
+)
+def test_a_learning_rate_is_constant_only_where_decay_leaves_room_for_it(warmup, decay, told, tmp_path):
+    course = {"learning_rate_schedule": "wsd", "warmup_epochs": warmup, "decay": decay}
+    run = RunWriter(tmp_path / "runs" / "dim", epochs=100, **course)
+    assert items(section(write([run.folder], tmp_path), "1.2.1 Training"))["Schedule"] == told
+
+
 @pytest.mark.parametrize(("language", "named"), [("en", "DDIM 1 step, CFG 3"), ("zh", "DDIM 1 步，CFG 3")])
 def test_one_step_is_one(language, named, mamba, tmp_path):
     mamba.sample(4000, "ddim:1", 1.0)

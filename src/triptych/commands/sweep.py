@@ -247,7 +247,7 @@ class Sweep:
     def _asked(self, judge: Judge, name: str, weights: str, request: Request) -> Asked:
         precision, (epoch, digest) = self.model.denoiser.precision, self.epochs[name, weights]
         told = request.shows_classes(self.model.denoiser.backbone.classes)
-        request = self.run.with_weaker(request, weights, self.model.denoiser)
+        request = self.run.with_weaker(request, weights, self.model.denoiser, digest)
         if self.ranks.agree(request.weak_digest) != request.weak_digest:
             found = "ranks found unlike checkpoints there: it is still being trained"
             raise UserError(f"guide {request.guide.label}", found, "name a checkpoint by its epoch")

@@ -93,11 +93,11 @@ def wrap(text: str, size: int, limit: int) -> list[str]:
 
 
 def broken(word: str, size: int, limit: int) -> list[str]:
-    """Return a word in pieces of up to `limit` pixels: broken behind `-`, `_` or `/`, or else anywhere."""
+    """Return a word in pieces of up to `limit` pixels, broken behind one of `-_/,`, or else anywhere."""
     pieces, rest = [], word
     while len(rest) > 1 and width(rest, size) > limit:
         fitting = max(n for n in range(1, len(rest)) if n == 1 or width(rest[:n], size) <= limit)
-        end = max(rest.rfind(sign, 0, fitting) for sign in "-_/") + 1 or fitting
+        end = max(rest.rfind(sign, 0, fitting) for sign in "-_/,") + 1 or fitting
         pieces.append(rest[:end])
         rest = rest[end:]
     return [*pieces, rest]

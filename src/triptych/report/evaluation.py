@@ -72,6 +72,8 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     size = numbers.count(passport.reference_count)
     side, digest = real_side(rows), passport.held_out_digest[:DIGEST]
     beside = words("beside_set", name=side, digest=digest) if side else words("held_out_set", digest=digest)
+    guides = [(row.passport.guide, row.passport.weak_digest) for row in rows]
+    led = [(guide, digest) for guide, digest in dict.fromkeys(guides) if digest]
     extractors = {name: digest for row in rows for name, digest in row.extractors.items()}
     return Items(
         (
@@ -80,6 +82,7 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
             words("reference", name=passport.reference, count=size, digest=reference),
             *([beside] if digest else []),
             *(words("extractor", name=n, digest=d[:DIGEST]) for n, d in sorted(extractors.items())),
+            *(words("weaker", guide=guide, digest=digest[:DIGEST]) for guide, digest in led),
             words("measured", count=numbers.count(passport.count)),
             words("batch_size", size=sizes),
         )

@@ -14,6 +14,8 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "对照真实图片：{name}（sha256 {digest}）",
     ),
     "extractor": ("Features: {name} (sha256 {digest})", "特征网络：{name}（sha256 {digest}）"),
+    "weaker": ("Weaker model of {guide}: sha256 {digest}", "{guide} 的较弱模型：sha256 {digest}"),
+    "network_calls": ("Network calls per image", "单图网络调用次数"),
     "measured": ("Images measured per row: {count}", "每行评估图片数：{count} 张"),
     "batch_size": ("Batch size: {size}", "Batch size：{size}"),
     "sampler": ("Sampler", "采样器"),

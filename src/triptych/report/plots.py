@@ -66,7 +66,7 @@ def _guidance(order: Sequence[Row], metric: str, words: Language) -> Drawing | N
     lines = [sorted(line, key=_scale) for line in _by_guide(order) if len({_scale(row) for row in line}) > 1]
     if not lines:
         return None
-    shown = lines[:MOST_LINES]
+    shown = sorted(lines[:MOST_LINES], key=lambda line: _guide(line[-1]) != PLAIN)  # the plain one first
     metrics = [metric]
     if metric != "inception_score" and any(row.figure("inception_score") for line in shown for row in line):
         metrics.append("inception_score")

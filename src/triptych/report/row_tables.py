@@ -218,6 +218,7 @@ def _costs(row: Row, rows: Sequence[Row], words: Language, across_models: bool) 
             cells[words("gflop")] = known.get("gflop", NONE)
         cells[words("training_time")] = NONE if row.run.history.imported else whole_time(row.run, words)
         cells[words("sampling_time")] = f"{numbers.figure(row.seconds_per_image, 3)}s"
+    cells[words("network_calls")] = numbers.count(row.event.data.network_calls)
     generation = sum(event.data.generation_took for event in row.events)
     measuring = sum(event.data.measuring_took for event in row.events)
     cells[words("evaluation_time")] = words(

@@ -78,6 +78,7 @@ GENERAL: dict[str, tuple[str, str]] = {
     "learning_rate": ("Learning rate", "学习率"),
     "warmup_then": ("{epochs}-epoch linear warm-up → {schedule}", "{epochs} 轮线性预热 → {schedule}"),
     "cosine": ("cosine", "余弦"),
+    "wsd_alone": ("linear decay (last {share} %)", "线性衰减（最后 {share}%）"),
     "wsd_last": ("{schedule} → linear decay (last {share} %)", "{schedule} → 线性衰减（最后 {share}%）"),
     "constant": ("constant", "恒定"),
     "checkpoint_cadence": ("Checkpoints", "存模频率"),

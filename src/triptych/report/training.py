@@ -53,10 +53,12 @@ def schedule(run: Run, words: Language) -> str:
     """Return the course of the learning rate: `20-epoch linear warm-up → cosine`."""
     name = str(run.training("learning_rate_schedule", "constant"))
     course = words({"wsd": "constant"}.get(name, name)) if name in ("cosine", "wsd", "constant") else name
-    if name == "wsd":
-        share = numbers.plain(100 * float(run.training("decay", 0.25)))
-        course = words("wsd_last", schedule=course, share=share)
     warmup = float(run.training("warmup_epochs", 0.0))
+    if name == "wsd":
+        decay = float(run.training("decay", 0.25))
+        constant = warmup < (1 - decay) * run.planned_epochs
+        key = "wsd_last" if constant else "wsd_alone"
+        course = words(key, schedule=course, share=numbers.plain(100 * decay))
     return words("warmup_then", epochs=numbers.plain(warmup), schedule=course) if warmup > 0 else course
 
 
