@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Generic, TypeVar
@@ -25,10 +24,8 @@ from triptych.generation import SamplingConfig
 from triptych.parsing import parse
 from triptych.precision import Precision
 from triptych.random import MASK32
-from triptych.recipe_files import as_tokens, load_recipe
+from triptych.recipe_files import NAME, as_tokens, load_recipe
 from triptych.training.config import RESUMABLE, TrainingConfig
-
-NAME = re.compile(r"\w[\w.-]{0,99}")
 
 Sizes = TypeVar("Sizes", bound=BackboneConfig)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
 from triptych.errors import UserError
+
+NAME = re.compile(r"\w[\w.-]{0,99}")
+"""What a run or a data set may be called, so that a folder can bear the name."""
 
 MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError)
 """What PyYAML raises beside its own errors, for values such as `2024-13-45` or `!!int x`."""
@@ -94,7 +98,16 @@ def find_recipe(recipe: str) -> tuple[str, str]:
 
 
 def parse_recipe(recipe: str, text: str) -> dict:
-    """Return the nested fields of a recipe's text.
+    """Return the nested fields of a recipe's text; see `parse_fields`."""
+    return parse_fields(f"recipe {recipe}", text)
+
+
+def parse_fields(asked: str, text: str) -> dict:
+    """Return the nested fields of a YAML text; nothing in it is executed.
+
+    Args:
+        asked: what is read, for messages, such as `recipe digits-unet`.
+        text: the text.
 
     Raises:
         UserError: it is no YAML, or no mapping.
@@ -104,17 +117,17 @@ def parse_recipe(recipe: str, text: str) -> dict:
         if isinstance(fields, dict):
             as_tokens(fields)  # follows every alias, also one that leads back to itself
     except RecursionError as error:
-        raise UserError(f"recipe {recipe}", "it is nested without end", "mend the file") from error
+        raise UserError(asked, "it is nested without end", "mend the file") from error
     except MALFORMED as error:
         found = f"a value does not fit its tag or looks like a date that there is not ({error})"
-        raise UserError(f"recipe {recipe}", found, "mend the value, or quote it") from error
+        raise UserError(asked, found, "mend the value, or quote it") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         found = f"{place}{getattr(error, 'problem', None) or 'not YAML'}"
-        raise UserError(f"recipe {recipe}", found, "mend the file") from error
+        raise UserError(asked, found, "mend the file") from error
     if not isinstance(fields, dict):
-        raise UserError(f"recipe {recipe}", "it holds no fields", "write it as `field: value` lines")
+        raise UserError(asked, "it holds no fields", "write it as `field: value` lines")
     return fields
 
 

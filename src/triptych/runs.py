@@ -113,6 +113,8 @@ class Run:
     def saved_fields(self) -> dict:
         """Return the fields of `config.yaml`."""
         path = self.folder / CONFIG
+        if not path.exists():
+            self.record.history().refuse_written()
         try:
             return parse_recipe(str(path), path.read_text(encoding="utf-8"))
         except OSError as error:

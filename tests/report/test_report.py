@@ -388,6 +388,25 @@ def test_models_are_compared_where_they_were_measured_alike(mamba, tmp_path):
     assert len(read) == 3
 
 
+@pytest.mark.parametrize(
+    ("distance", "error", "told"),
+    [
+        (8.0, 0.05, ["12.090 ± 0.050", "**8.000 ± 0.050**"]),
+        (12.0, 0.05, ["12.090 ± 0.050 ≈", "12.000 ± 0.050 ≈"]),
+        (8.0, None, ["12.090 ± 0.050", "8.000"]),
+    ],
+)
+def test_of_several_models_the_best_is_set_off_only_where_it_is_told_from_the_others(
+    mamba, tmp_path, distance, error, told
+):
+    other = RunWriter(tmp_path / "runs" / "unet", backbone="unet", epochs=100)
+    other.evaluate(100, (fid(distance, error),))
+    text = section(write([mamba.folder, other.folder], tmp_path), "1.1 Overview")
+    lines = [line for line in text.splitlines() if line.startswith(("| Diffusion Mamba |", "| UNet |"))]
+    assert [cell for cell in told if not any(f"| {cell} |" in line for line in lines)] == []
+    assert ("≈ marks the best of a column and those" in text) == ("≈" in told[0])
+
+
 def test_what_each_model_costs_stands_beside_its_figures(mamba, tmp_path):
     other = RunWriter(tmp_path / "runs" / "unet", backbone="unet", epochs=100, flops=5.58e9)
     other.train(range(50, 101, 50))

@@ -11,7 +11,7 @@ VERBS = {
     "report": "write the experiment record of runs as Markdown",
     "verify": "check every checkpoint of runs by its bytes, and prove that training can go on",
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
-    "import": "make a run of a model that was trained elsewhere, from files of diffusers or DiT",
+    "import": "make a run of a model from files of diffusers or DiT, or of figures written down by hand",
     "export": "write a run's model as files that diffusers or DiT loads",
     "bench": "measure the backbones against their peers, in a checkout",
 }

@@ -75,7 +75,7 @@ def line_of(row: Evaluated) -> str:
     weights = "" if passport.weights == USUAL else f" ({passport.weights})"
     seed = f"  seed {passport.seed}" if passport.seed else ""
     figures = "  ".join(map(_figure_text, row.figures))
-    seconds = row.generation_took + row.measuring_took
+    seconds = row.generation_took + (row.measuring_took or 0.0)
     return (
         f"{passport.checkpoint}{weights}  {passport.sampler}  {scale_of(passport)}{seed}  {figures}  "
         f"{seconds:.1f} s"

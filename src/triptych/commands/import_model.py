@@ -1,18 +1,22 @@
-"""`triptych import`: make a run of a model that was trained elsewhere."""
+"""`triptych import`: make runs of models that were trained elsewhere, and of written-down figures."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from triptych.errors import UserError
 from triptych.parsing import parse, refuse_below_one
+
+ENDINGS = (".yaml", ".yml")
+"""Of files of experiments that a person wrote down."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,16 @@ class ImportOptions:
     """Make a run of a model that was trained elsewhere: it can be sampled, evaluated and reported.
 
     Read are folders of diffusers' DDPMPipeline, old ones too, and checkpoints of facebookresearch/DiT on
-    pixels. Nothing in them is executed.
+    pixels. Nothing in them is executed. Of a YAML file of experiments whose figures a person wrote down,
+    each becomes a run that can be reported beside others (docs/record.md says how to write one).
     """
 
     path: Annotated[Positional[Path], arg(metavar="PATH")]
-    """Folder of diffusers' files, such as ./ddpm-cifar10-32, or DiT's weights, such as ./0050000.pt."""
+    """Folder of diffusers' files, such as ./ddpm-cifar10-32, or DiT's weights, such as ./0050000.pt; or a
+    YAML file of written-down experiments, such as ./older.yaml."""
     name: str | None = None
-    """Name of the run; by default the folder's, or the file's without its ending."""
+    """Name of the run; by default the folder's, or the file's without its ending. Written-down experiments
+    have their own."""
     runs: Path = Path("runs")
     """Folder in which runs are kept."""
     null_class: Literal["last"] | None = None
@@ -53,6 +60,8 @@ class ImportOptions:
 def run(tokens: Sequence[str]) -> int:
     """Import what the tokens name; return the exit code."""
     options = parse(ImportOptions, tokens, "triptych import")
+    if options.path.suffix in ENDINGS:
+        return write_down(options)
     refuse_below_one("choose the number that it was trained with, 1 up to its width", heads=options.heads)
 
     from triptych.commands.work_console import WorkConsole  # loads torch
@@ -87,6 +96,32 @@ def run(tokens: Sequence[str]) -> int:
         say(options, f"taken for {guess}, by the size of its images alone; {otherwise}")
     elif experiment.data.name == UNKNOWN:
         say(options, "nothing says what its images are; to evaluate it, say with --data.path where such lie")
+    return 0
+
+
+def write_down(options: ImportOptions) -> int:
+    """Make a run of every experiment in a file of figures; return the exit code."""
+    from triptych.commands.import_transcripts import enter
+
+    model_alone = {
+        "--name": options.name,
+        "--null-class": options.null_class,
+        "--heads": options.heads,
+        "--data.name": options.data.name or None,
+        "--data.path": options.data.path or None,
+    }
+    for flag, value in model_alone.items():
+        if value is not None:
+            found = "its experiments say that themselves, and hold no model"
+            raise UserError(f"import {options.path} with {flag}", found, f"leave {flag} out")
+    entered = enter(options.path, options.runs)
+    if options.json:
+        json.dump([asdict(run) for run in entered], sys.stdout, indent=1)
+        print()
+        return 0
+    for run in entered:
+        told = f", {run.rows} evaluated {'row' if run.rows == 1 else 'rows'}" if run.rows else ""
+        say(options, f"{run.run}{told}{', replaced' if run.replaced else ''}")
     return 0
 
 

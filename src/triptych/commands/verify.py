@@ -131,6 +131,8 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
     tell(str(folder))
     try:
         found.history = Record.of_run(folder).history()
+        if found.history.events:
+            found.history.refuse_written()
         parse_recipe(str(folder / CONFIG), (folder / CONFIG).read_text(encoding="utf-8"))
     except UserError as error:
         found.errors.append(error)

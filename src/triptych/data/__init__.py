@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from triptych.data.formats import recognise
 from triptych.data.from_pictures import USUAL_SIDE
 from triptych.data.source import check_image_size, is_well_known
 from triptych.errors import UserError
+from triptych.recipe_files import NAME
 from triptych.work import Watch, unwatched
 
 
@@ -41,8 +41,6 @@ DATASETS = {
     ),
 }
 """Every data set by the name that recipes use."""
-
-NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from triptych.checkpoints.durable import write_file
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.names import name_of
 from triptych.checkpoints.write import NonFiniteWeights, write
-from triptych.data import NAME, DataConfig
+from triptych.data import DataConfig
 from triptych.data.dataset import Dataset
 from triptych.diffusion import DiffusionConfig
 from triptych.errors import UserError
 from triptych.exchange.publish import published, refuse_taken
 from triptych.experiment import ExperimentConfig
+from triptych.recipe_files import NAME
 from triptych.record.environment import versions
 from triptych.record.events import DataSummary, Imported
 from triptych.record.record import FILE_NAME, Record

@@ -51,6 +51,10 @@ class Started:
     """Floating-point operations of one forward pass of one image; 0 in records of older versions."""
     ranks: int = 1
     """Processes that train it."""
+    written_in: str = ""
+    """The file in which a person wrote down an experiment of another program; empty for one of this."""
+    written_digest: str = ""
+    """The sha256 of that file."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,8 @@ class Times:
     previews: float
     checkpoints: float
     total: float
+    approximate: bool = False
+    """Whether the total is only about right, as a person may have written it down."""
 
 
 DIVERGED = "diverged"
@@ -234,7 +240,8 @@ class Evaluated:
     network_calls: int
     """Network evaluations per image: a guided step counts two."""
     generation_took: float
-    measuring_took: float
+    measuring_took: float | None
+    """None where the two were not told apart: both are in `generation_took` then."""
     grid: str | None = field(default=None)
     """A grid of the first generated images, relative to the run folder."""
     nearest: str | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+LOWEST = "best-mse"
+"""In place of a checkpoint's folder, where only its having the lowest held-out error is known."""
+
 
 @dataclass(frozen=True)
 class Device:

@@ -77,7 +77,8 @@ class Attempt:
     """Why it stopped (`SIGTERM`, `max-minutes`, ...); empty unless it did."""
     seconds: float
     approximate: bool
-    """True when it did not live to write its times: `seconds` is then from its first event to its last."""
+    """True when it did not live to write its times, and `seconds` is from its first event to its last; or
+    when they were written down as such."""
     times: Times | None
     ranks: int = 1
     """Processes that trained."""
@@ -124,6 +125,12 @@ class History:
     def imported(self) -> Imported | None:
         """The import of a model that was trained elsewhere; None for a run that was trained here."""
         return self.origin if isinstance(self.origin, Imported) else None
+
+    def refuse_written(self) -> None:
+        """Raise `UserError` where a person wrote the run's figures down, so that there is no model in it."""
+        if isinstance(self.origin, Started) and self.origin.written_in:
+            found = f"it holds figures from {self.origin.written_in}, and no model"
+            raise UserError(f"run {self.path.parent}", found, "report it beside others")
 
     @property
     def faults(self) -> int:
@@ -228,7 +235,7 @@ def _attempt(events: list[Event], later_starts: list[int]) -> Attempt:
         end="open" if ending is None else "finished" if isinstance(ending, Finished) else "stopped",
         reason=ending.reason if isinstance(ending, Stopped) else "",
         seconds=ending.times.total if ending else last.seconds - first.seconds,
-        approximate=ending is None,
+        approximate=ending is None or ending.times.approximate,
         times=ending.times if ending else None,
         ranks=first.data.ranks,
         fault=resumed.fault if resumed else "",

@@ -39,8 +39,8 @@ def evaluation(run: Run, model: str, words: Language, assets: Assets) -> list[Bl
     return blocks
 
 
-def legend(rows: Sequence[Row], words: Language) -> list[Block]:
-    """Return what the signs of a table mean, those of them that occur."""
+def legend(rows: Sequence[Row], words: Language, *, sure: bool = False) -> list[Block]:
+    """Return what the signs of a table mean, those of them that occur; `sure` as of `figures_table`."""
     figures = [figure for row in rows for figure in row.figures.values()]
     meanings = []
     if any(figure.spread is not None for figure in figures):
@@ -48,7 +48,7 @@ def legend(rows: Sequence[Row], words: Language) -> list[Block]:
     if any(figure.split_std is not None for figure in figures):
         meanings.append(words("split_meaning"))
     if any(_has_ties(rows, metric) for metric in metrics_of(rows)):
-        meanings.append(words("tie_meaning"))
+        meanings.append(words("tie_meaning_sure" if sure else "tie_meaning"))
     if any(map(fewer, figures)):
         meanings.append(words("fewer_meaning"))
     if real_side(rows).endswith("/train") and any(figure.metric in MEMORISATION for figure in figures):
@@ -68,7 +68,8 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     used = words("comma").join(distinct(device(data.passport.device, words) for data in events))
     precision = words("comma").join(distinct(row.passport.precision for row in rows))
     sizes = words("comma").join(distinct(numbers.count(data.batch_size) for data in events))
-    reference = passport.reference_digest[:DIGEST]
+    reference, pixels = passport.reference_digest[:DIGEST], rows[0].run.origin.data.image_size
+    key = "reference" if reference else "reference_bare"
     size = numbers.count(passport.reference_count)
     side, digest = real_side(rows), passport.held_out_digest[:DIGEST]
     beside = words("beside_set", name=side, digest=digest) if side else words("held_out_set", digest=digest)
@@ -78,13 +79,13 @@ def _facts(rows: Sequence[Row], words: Language) -> Items:
     return Items(
         (
             words("sampling_hardware", device=used),
-            words("sampling_precision", precision=precision),
-            words("reference", name=passport.reference, count=size, digest=reference),
+            *([words("sampling_precision", precision=precision)] if precision else []),
+            words(key, name=passport.reference, size=pixels, count=size, digest=reference),
             *([beside] if digest else []),
             *(words("extractor", name=n, digest=d[:DIGEST]) for n, d in sorted(extractors.items())),
             *(words("weaker", guide=guide, digest=digest[:DIGEST]) for guide, digest in led),
             words("measured", count=numbers.count(passport.count)),
-            words("batch_size", size=sizes),
+            *([words("batch_size", size=sizes)] if sizes != "0" else []),
         )
     )
 

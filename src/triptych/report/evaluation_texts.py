@@ -5,8 +5,12 @@ from __future__ import annotations
 EVALUATION: dict[str, tuple[str, str]] = {
     "no_evaluations": ("This run has not been evaluated yet.", "尚未对该实验进行评估。"),
     "reference": (
-        "Reference: {name}, {count} images (sha256 {digest})",
-        "参考集：{name}，{count} 张（sha256 {digest}）",
+        "Reference: {name}, {size}×{size}, {count} images (sha256 {digest})",
+        "参考集：{name}，{size}×{size}，{count} 张（sha256 {digest}）",
+    ),
+    "reference_bare": (
+        "Reference: {name}, {size}×{size}, {count} images",
+        "参考集：{name}，{size}×{size}，{count} 张",
     ),
     "held_out_set": ("Real held-out images: sha256 {digest}", "真实图片（留出集）：sha256 {digest}"),
     "beside_set": (
@@ -55,6 +59,13 @@ EVALUATION: dict[str, tuple[str, str]] = {
         "differences). The best of many is flattered by chance.",
         "≈ 表示与该列最佳值（粗体）无法区分（t 检验，95%，按所有行两两比较作校正，因为最佳值是从中选出的；"
         "同噪声的行按配对差值比较）。行数较多时，最佳值会因偶然而偏好。",
+    ),
+    "tie_meaning_sure": (
+        "≈ marks the best of a column and those that are not distinguishable from it (Student's t at 95%, "
+        "corrected for all pairs of rows among which it was chosen; rows of the same noise are compared "
+        "by their differences). Bold is one that is told from all others.",
+        "≈ 表示该列最佳值及与其无法区分者（t 检验，95%，按所有行两两比较作校正，因为最佳值是从中选出的；"
+        "同噪声的行按配对差值比较）。粗体表示与其余各行均可区分。",
     ),
     "fewer_meaning": (
         "(of a number) behind a figure of real images: there were not as many as generated ones, and few "

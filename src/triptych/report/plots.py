@@ -120,6 +120,7 @@ def _cost(order: Sequence[Row], metric: str, words: Language) -> Drawing | None:
     Of other rows where there is only one sampler beside the best; None where there is nowhere a second.
     """
     kinds = _alike(order, lambda row: (_checkpoint(row), row.passport.guidance, _guide(row), *_rest(row)))
+    kinds = [[row for row in kind if row.event.data.network_calls] for kind in kinds]  # others have no cost
     kinds = [kind for kind in kinds if len({row.passport.sampler for row in kind}) > 1]
     if not kinds:
         return None

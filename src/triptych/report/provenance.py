@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePosixPath
 
-from triptych.record.events import Resumed, Sampled
+from triptych.record.events import Resumed, Sampled, Started
 from triptych.record.history import Attempt
 from triptych.report import numbers
 from triptych.report.document import Block, Command, Items, Paragraph, Table
@@ -17,6 +17,9 @@ from triptych.report.training import device
 
 def provenance(run: Run, words: Language) -> list[Block]:
     """Return environment, attempts where there was more than one, and the next command."""
+    if isinstance(run.origin, Started) and run.origin.written_in:
+        digest = run.origin.written_digest[: numbers.DIGEST]
+        return [Items((words("written_in", file=run.origin.written_in, digest=digest),))]
     blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
     if len(run.attempts) > 1 or any(attempt.end != "finished" for attempt in run.attempts):
         blocks.append(_attempts(run, words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from triptych.record.figures import Figure, Passport
@@ -12,7 +13,8 @@ from triptych.report.names import has_scale, metric_name, scale_name
 from triptych.report.rows import Row, compared, metrics_of, ranked, tied
 from triptych.report.run import distinct
 from triptych.report.sampling import checkpoint_and_weights, checkpoint_name
-from triptych.report.training import device, sampler_name, size, weights_name, whole_time
+from triptych.report.training import device, sampler_name, weights_name, whole_time
+from triptych.report.training_tables import size
 
 NONE = "–"
 ARROWS = {"lower": " ↓", "higher": " ↑", "unknown": ""}
@@ -62,13 +64,14 @@ def figures_table(
         rows: in the order in which they are to appear.
         metrics: one column each.
         words: the language.
-        across_models: whether to name the model of each row and what it costs.
+        across_models: whether to name the model of each row and what it costs; the best of a metric is then
+            set off only where it is told from all others.
         costs: whether to say how long each row took.
         alike: whether they were measured alike, so that one is the best and real images are the same.
     """
     described = description(rows, words, across_models, mse=costs and not across_models, alike=alike)
     spent = [_costs(row, rows, words, across_models) if costs else {} for row in rows]
-    columns = [_column(rows, metric, alike) for metric in metrics]
+    columns = [_column(rows, metric, alike, sure=across_models) for metric in metrics]
     titles = (*described[0], *(metric_label(metric, words) for metric in metrics), *spent[0])
     lines: list[tuple[Cell, ...]] = [
         (*told.values(), *cells, *cost.values())
@@ -109,13 +112,13 @@ def figure_text(figure: Figure) -> str:
 
 def row_name(row: Row, words: Language) -> str:
     """Return a row in words: `epoch 350, lowest MSE, DDIM 50 steps, CFG 3`."""
-    return words("row_name", checkpoint=row_checkpoint(row, words), sampler=row_settings(row, words))
+    parts = row_checkpoint(row, words), row_settings(row, words)
+    return words("comma").join(part for part in parts if part)
 
 
 def row_checkpoint(row: Row, words: Language) -> str:
     """Return a row's checkpoint in words, with the weights that drew it where not the usual average."""
-    p = row.passport
-    return checkpoint_and_weights(row.run, row.event.step, p.epoch, p.weights, words)
+    return checkpoint_and_weights(row.run, row.event.step, row.passport, words)
 
 
 def row_settings(row: Row, words: Language) -> str:
@@ -123,6 +126,8 @@ def row_settings(row: Row, words: Language) -> str:
     sampler = sampler_name(row.passport.sampler, words)
     if not has_scale(row.run.origin.conditional, row.passport.guidance):
         return sampler
+    if not sampler:
+        return words("scale_alone", scale=_scale(row))
     return words("sample_caption", method=sampler, scale=_scale(row))
 
 
@@ -153,7 +158,8 @@ def description(
     columns[words("checkpoint")] = lambda row: (_checkpoint if mixed else row_checkpoint)(row, words)
     if mixed:
         columns[words("weights")] = lambda row: weights_name(row.passport.weights, words)
-    columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
+    if any(row.passport.sampler for row in rows):
+        columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
     if any(has_scale(row.run.origin.conditional, row.passport.guidance) for row in rows):
         columns[words("sampling_cfg")] = _scale
     if mse and any(row.run.mse(row.passport.weights) for row in rows):
@@ -189,22 +195,28 @@ def _measurement_columns(words: Language) -> dict[str, Callable[[Passport], str]
 
 
 def _checkpoint(row: Row, words: Language) -> str:
-    return checkpoint_name(row.run, row.event.step, row.passport.epoch, row.passport.weights, words)
+    return checkpoint_name(row.run, row.event.step, row.passport, words)
 
 
-def _column(rows: Sequence[Row], metric: str, alike: bool) -> list[Cell]:
-    """Return the figures of a metric, the best set off, and those marked that cannot be told from it."""
+def _column(rows: Sequence[Row], metric: str, alike: bool, *, sure: bool) -> list[Cell]:
+    """Return the figures of a metric, the best set off, and those marked that cannot be told from it.
+
+    With `sure` the best is set off only where it is told from every other; else it is marked as they are.
+    """
     order = ranked(rows, metric) if alike else []
     best = order[0][1] if len(order) > 1 else None
+    others = {id(row): compared(row, best, metric) for _, row, _ in order[1:] if best is not None}
+    like_best = {row for row, comparison in others.items() if tied(comparison, len(order))}
+    known = all(found is not None and found.error is not None for found in others.values())
     cells: list[Cell] = []
     for row in rows:
         figure = row.figure(metric)
         text = NONE if figure is None else figure_text(figure)
-        if row is best:
+        if row is best and not (sure and (like_best or not known)):
             cells.append(Strong(text))
         else:
-            mark = best is not None and tied(compared(row, best, metric), len(order))
-            cells.append(text + TIE if mark else text)
+            shared = id(row) in like_best or (row is best and like_best)
+            cells.append(text + TIE if shared else text)
     return cells
 
 
@@ -217,10 +229,14 @@ def _costs(row: Row, rows: Sequence[Row], words: Language, across_models: bool) 
         if any(other.run.origin.flops for other in rows):
             cells[words("gflop")] = known.get("gflop", NONE)
         cells[words("training_time")] = NONE if row.run.history.imported else whole_time(row.run, words)
-        cells[words("sampling_time")] = f"{numbers.figure(row.seconds_per_image, 3)}s"
-    cells[words("network_calls")] = numbers.count(row.event.data.network_calls)
+        drawing = row.seconds_per_image
+        cells[words("sampling_time")] = NONE if math.isnan(drawing) else f"{numbers.figure(drawing, 3)}s"
+    if any(other.event.data.network_calls for other in rows):
+        cells[words("network_calls")] = numbers.count(row.event.data.network_calls)
     generation = sum(event.data.generation_took for event in row.events)
-    measuring = sum(event.data.measuring_took for event in row.events)
+    if all(event.data.measuring_took is None for other in rows for event in other.events):
+        return cells | {words("time"): NONE if math.isnan(generation) else numbers.duration(generation)}
+    measuring = sum(event.data.measuring_took or 0.0 for event in row.events)
     cells[words("evaluation_time")] = words(
         "evaluation_time_value",
         total=numbers.duration(generation + measuring),

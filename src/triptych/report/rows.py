@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,7 +72,9 @@ class Row:
 
     @property
     def seconds_per_image(self) -> float:
-        """Of drawing alone."""
+        """Of drawing alone; NaN where it was not told apart from measuring."""
+        if self.event.data.measuring_took is None:
+            return math.nan
         return self.event.data.generation_took / self.passport.count
 
     @property

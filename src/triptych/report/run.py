@@ -42,6 +42,11 @@ class Run:
         """What does not change about the run."""
         return self.history.origin
 
+    @property
+    def written_in(self) -> str:
+        """The file that a person wrote it down in; empty for a run of this program."""
+        return self.origin.written_in if isinstance(self.origin, Started) else ""
+
     def setting(self, *path: str, default: Any = None) -> Any:
         """Return a field of the configuration that is in force, or `default` where there is none."""
         value: Any = self.history.config
@@ -137,7 +142,8 @@ class Run:
         timed = [attempt for attempt in self.history.attempts if attempt.times is not None]
         epochs = sum(self.epoch(attempt.last_step - attempt.first_step) for attempt in timed)
         if epochs > 0:
-            return sum(attempt.times.training for attempt in timed if attempt.times) / epochs, False
+            seconds = sum(attempt.times.training for attempt in timed if attempt.times)
+            return None if math.isnan(seconds) else (seconds / epochs, False)
         rates = sorted(event.data.images_per_second for event in self.history.of_kind(Progress))
         rate = rates[len(rates) // 2] if rates else 0.0
         return (self.origin.data.train_images / rate, True) if rate > 0 else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from triptych.record.events import Event, HeldOut, Previewed, Sampled
+from triptych.record.figures import LOWEST, Passport
 from triptych.report import names, numbers
 from triptych.report.document import Block, Items, Paragraph, Picture, Pictures, Table
 from triptych.report.language import Language
@@ -20,25 +22,27 @@ def samples(run: Run) -> list[Event[Sampled]]:
     """Return the newest sampling of each kind, in the order of checkpoints; older ones were overwritten."""
     newest: dict[object, Event[Sampled]] = {}
     for event in run.history.of_kind(Sampled):
-        newest.pop(event.data.grid, None)
-        newest[event.data.grid] = event
+        place = event.data.grid or event  # of a written-down one there may be no picture
+        newest.pop(place, None)
+        newest[place] = event
     return sorted(newest.values(), key=lambda event: event.step)
 
 
-def checkpoint_name(run: Run, step: int, epoch: float, weights: str, words: Language) -> str:
+def checkpoint_name(run: Run, step: int, drawn: Sampled | Passport, words: Language) -> str:
     """Return a checkpoint as readers know it, without its weights: `epoch 350, lowest MSE`."""
     if run.history.imported:
         return words("as_imported")
-    text = words("epoch_n", epoch=numbers.plain(epoch))
-    if run.lowest(weights) == step and len(run.history.of_kind(HeldOut)) > 1:
-        text = words("lowest_mse", checkpoint=text)
-    return text
+    if math.isnan(drawn.epoch):
+        return words("lowest_mse_of", epochs=numbers.plain(run.planned_epochs))
+    text = words("epoch_n", epoch=numbers.plain(drawn.epoch))
+    measured = run.lowest(drawn.weights) == step and len(run.history.of_kind(HeldOut)) > 1
+    return words("lowest_mse", checkpoint=text) if measured or drawn.checkpoint == LOWEST else text
 
 
-def checkpoint_and_weights(run: Run, step: int, epoch: float, weights: str, words: Language) -> str:
+def checkpoint_and_weights(run: Run, step: int, drawn: Sampled | Passport, words: Language) -> str:
     """Return a checkpoint as readers know it, with its weights: `epoch 350, lowest MSE (slower average)`."""
-    text = checkpoint_name(run, step, epoch, weights, words)
-    return text if run.history.imported else of_weights(text, weights, words)
+    text = checkpoint_name(run, step, drawn, words)
+    return text if run.history.imported else of_weights(text, drawn.weights, words)
 
 
 def of_weights(text: str, weights: str, words: Language) -> str:
@@ -64,30 +68,29 @@ def sampling_facts(run: Run, words: Language) -> list[Block]:
         sampled = event.data
         method, steps = names.sampler_parts(sampled.sampler)
         row = {
-            "checkpoint": checkpoint_and_weights(run, event.step, sampled.epoch, sampled.weights, words),
+            "checkpoint": checkpoint_and_weights(run, event.step, sampled, words),
             "method": method,
             "sampling_cfg": names.scale_name(sampled.guidance, sampled.guide),
             "steps": steps or "–",
             "images": _images(run, sampled, words),
-            "time": numbers.duration(sampled.took),
+            "time": "–" if math.isnan(sampled.took) else numbers.duration(sampled.took),
             "precision": sampled.precision,
         }
         rows.append(tuple(row[column] for column in columns))
     used = distinct(device(event.data.device, words) for event in drawn)
+    facts = [words("sampling_hardware", device=words("comma").join(used))]
+    if any(precisions):
+        facts.append(words("sampling_precision", precision=words("comma").join(precisions)))
     return [
-        Items(
-            (
-                words("sampling_hardware", device=words("comma").join(used)),
-                words("sampling_precision", precision=words("comma").join(precisions)),
-            )
-        ),
+        Items(tuple(facts)),
         Table(tuple(words(column) for column in columns), tuple(rows)),
     ]
 
 
 def sampling_pictures(run: Run, words: Language) -> list[Block]:
     """Return the grids, two by two."""
-    pictures = [Picture(run.picture(event.data.grid), _caption(run, event, words)) for event in samples(run)]
+    drawn = [event for event in samples(run) if event.data.grid]
+    pictures = [Picture(run.picture(event.data.grid), _caption(run, event, words)) for event in drawn]
     return [block for i in range(0, len(pictures), 2) for block in side_by_side(pictures[i : i + 2], words)]
 
 
@@ -104,7 +107,7 @@ def sampling_gifs(run: Run, words: Language) -> list[Block]:
 
 def previews(run: Run, words: Language) -> list[Block]:
     """Return the first, the middle and the last picture drawn during training."""
-    drawn = run.history.of_kind(Previewed)
+    drawn = [event for event in run.history.of_kind(Previewed) if event.data.picture]
     if not drawn:
         return []
     chosen = [drawn[i] for i in sorted({0, (len(drawn) - 1) // 2, len(drawn) - 1})]

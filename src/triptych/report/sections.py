@@ -16,7 +16,8 @@ from triptych.report.language import Language
 from triptych.report.provenance import provenance
 from triptych.report.run import Run, display_names, distinct
 from triptych.report.sampling import previews, sampling_facts, sampling_gifs, sampling_pictures
-from triptych.report.training import devices, import_table, overview, training_table
+from triptych.report.training import devices
+from triptych.report.training_tables import import_table, overview, training_table
 
 CURVES_WIDTH = 780
 
@@ -91,7 +92,8 @@ def _training(run: Run, words: Language) -> list[Block]:
     """Return where the weights come from: this run's training, or an import."""
     if run.history.imported:
         return [import_table(run, words)]
-    return [training_table(run, words), Items((words("batch_workers_note"),))]
+    note = [] if run.written_in else [Items((words("batch_workers_note"),))]
+    return [training_table(run, words), *note]
 
 
 def _curves(run: Run, words: Language, assets: Assets) -> list[Block]:

@@ -94,8 +94,10 @@ GENERAL: dict[str, tuple[str, str]] = {
         "checkpoint {saved}; from epoch {start} on, {count} images {every}",
         "{saved}存模；{start} 轮起{every}采样 {count} 张",
     ),
+    "checkpoints_alone": ("checkpoint {saved}", "{saved}存模"),
     "cadence_value_bare": ("checkpoint {saved}; no previews", "{saved}存模；训练中不采样"),
     "epoch_time": ("Time per epoch", "单轮耗时"),
+    "preview_time_bare": ("Time per preview ({count} images)", "采样耗时（{count} 张）"),
     "preview_time": ("Time per preview ({count} images, {sampler})", "采样耗时（{count} 张，{sampler}）"),
     "time_split": ("Of which", "其中"),
     "time_split_value": (
@@ -156,6 +158,7 @@ GENERAL: dict[str, tuple[str, str]] = {
     "single_picture": ("{caption}:", "{caption}："),
     "method_steps": ("{method} {steps} steps", "{method} {steps} 步"),
     "method_one_step": ("{method} 1 step", "{method} 1 步"),
+    "scale_alone": ("CFG {scale}", "CFG {scale}"),
     "sample_caption": ("{method}, CFG {scale}", "{method}，CFG {scale}"),
     "count_caption": ("{count} images, {caption}", "{count} 张图片，{caption}"),
     "gif_caption": (
@@ -164,6 +167,7 @@ GENERAL: dict[str, tuple[str, str]] = {
     ),
     # checkpoints
     "epoch_n": ("epoch {epoch}", "训练 {epoch} 轮"),
+    "lowest_mse_of": ("lowest MSE of {epochs} epochs", "训练 {epochs} 轮中 MSE 最低"),
     "lowest_mse": ("{checkpoint}, lowest MSE", "{checkpoint}，MSE 最低"),
     "as_imported": ("as imported", "导入的权重"),
     "of_weights": ("{text} ({weights})", "{text}（{weights}）"),
@@ -171,6 +175,11 @@ GENERAL: dict[str, tuple[str, str]] = {
     "slower_average": ("slower average", "慢速平均权重"),
     "raw_weights": ("raw weights", "原始权重"),
     # provenance
+    "written_in": (
+        "Written down by hand in {file} (sha256 {digest}): figures of another program, which nothing here "
+        "can check.",
+        "由人工记录于 {file}（sha256 {digest}）：其他程序的结果，此处无法核验。",
+    ),
     "environment": ("Environment: {versions}", "运行环境：{versions}"),
     "attempt": ("Attempt", "次序"),
     "kept_epochs": ("Epochs", "轮次区间"),

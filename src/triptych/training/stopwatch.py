@@ -33,4 +33,6 @@ class Stopwatch:
     def times(self) -> Times:
         """Return the seconds so far, by part."""
         training = self.training
-        return Times(training=training, total=training + sum(self._spent.values()), **self._spent)
+        held_out, previews, checkpoints = self._spent.values()
+        total = training + held_out + previews + checkpoints
+        return Times(training, held_out, previews, checkpoints, total)

@@ -1,0 +1,86 @@
+"""Making runs of experiments that a person wrote down: records without a model, to be reported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.checkpoints.durable import aside, sync_folder
+from triptych.errors import UserError, perhaps
+from triptych.record.events import Started
+from triptych.record.record import FILE_NAME, Record
+from triptych.record.transcribed import record_transcript
+from triptych.record.transcript import Transcript
+from triptych.record.transcript_file import read_transcripts
+from triptych.report.names import METRICS, SAMPLERS
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A run that was made of a written-down experiment."""
+
+    run: str
+    rows: int
+    """Evaluated ones."""
+    replaced: bool
+    """Whether it takes the place of an earlier import."""
+
+
+def enter(file: Path, runs: Path) -> list[Entered]:
+    """Make a run of every experiment in a file; all are checked before the first is written.
+
+    A run that was made so before is replaced, so that a file can be mended and imported again.
+
+    Raises:
+        UserError: the file is none, a metric or sampler is unknown, there is another run of that name, or the
+            disk refuses.
+    """
+    transcripts = read_transcripts(file)
+    for transcript in transcripts:
+        _check_names(transcript, file)
+    folders = [runs / transcript.name for transcript in transcripts]
+    replaced = [_is_replaced(folder) for folder in folders]
+    try:
+        for transcript, folder in zip(transcripts, folders, strict=True):
+            _write(transcript.pictures_from(file, folder), folder)
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
+        raise UserError(f"import into {runs}", found, "choose another place with --runs") from error
+    rows = [len(told.evaluation.rows) if told.evaluation else 0 for told in transcripts]
+    return [Entered(str(f), n, was) for f, n, was in zip(folders, rows, replaced, strict=True)]
+
+
+def _check_names(transcript: Transcript, file: Path) -> None:
+    asked = f"import {file}: experiment {transcript.name}"
+    rows = transcript.evaluation.rows if transcript.evaluation else ()
+    _check(asked, "metric", [metric for row in rows for metric in row.figures], METRICS)
+    samplers = [row.sampler for row in (*rows, *transcript.samples)]
+    _check(asked, "sampler", [spec.partition(":")[0] for spec in samplers if spec], SAMPLERS)
+
+
+def _check(asked: str, kind: str, names: Sequence[str], known: Sequence[str] | dict) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(asked, f"{kind} {name}: there is none of that name", perhaps(name, known))
+
+
+def _is_replaced(folder: Path) -> bool:
+    """Whether a run that was written down before lies there; UserError where it is anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    record = folder / FILE_NAME
+    if record.is_file():
+        first = next(iter(Record(record).events()), None)
+        if first is not None and isinstance(first.data, Started) and first.data.written_in:
+            return True
+    raise UserError(f"import into {folder}", "something else is there already", "rename the experiment")
+
+
+def _write(transcript: Transcript, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with aside(folder, FILE_NAME) as staged:
+        record_transcript(transcript, Record(staged / FILE_NAME))
+        os.replace(staged / FILE_NAME, folder / FILE_NAME)
+    sync_folder(folder)

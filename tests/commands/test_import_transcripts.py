@@ -1,0 +1,235 @@
+"""Figures of other programs, written down by hand: runs that are reported, and mistakes told in one line."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from commands.command_line import say, the_line
+from PIL import Image
+from report.test_report import tables
+
+from triptych.record.events import Evaluated, Sampled, Started
+from triptych.record.record import Record
+from triptych.record.transcript_file import seconds
+
+EXPERIMENT = {
+    "name": "older",
+    "backbone": "unet",
+    "conditional": True,
+    "date": "2024-05-06 07:08:09",
+    "data": {"name": "cifar10", "image-size": 32, "train-images": 50_000},
+    "device": {"name": "A100", "used": 2, "present": 8},
+    "training": {"epochs": 100, "batch-size": 100},
+    "parts": [{"epochs": 100, "took": "1h 30m"}],
+    "samples": [
+        {"sampler": "ddim:50", "guidance": 3, "count": 4, "took": "2.5s", "grid": "old pictures/a.png"}
+    ],
+    "evaluation": {
+        "reference": "cifar10/test",
+        "reference-count": 10_000,
+        "count": 5_000,
+        "rows": [{"guidance": 1.5, "figures": {"fid": 12.5}}],
+    },
+}
+
+
+def changed(change):
+    """Return the experiment with fields changed, `a.b.c` by their path; None takes one out."""
+    experiment = json.loads(json.dumps(EXPERIMENT))
+    for path, value in change.items():
+        *parts, last = path.split("/")
+        place = experiment
+        for part in parts:
+            place = place[int(part) if part.isdecimal() else part]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return experiment
+
+
+def written(tmp_path, *experiments):
+    path = tmp_path / "older.yaml"
+    path.write_text(yaml.safe_dump({"experiments": list(experiments)}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """The folder of runs, from that in which commands are typed."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def test_an_experiment_becomes_a_run_whose_events_are_those_of_training(tmp_path, runs):
+    assert say("import", written(tmp_path, EXPERIMENT), "--quiet") == 0
+    history = Record.of_run(runs / "older").history()
+    (started,) = history.of_kind(Started)
+    assert (started.data.written_in, started.data.total_steps) == ("older.yaml", 50_000)
+    assert len(started.data.written_digest) == 64
+    (attempt,) = history.attempts
+    assert (attempt.seconds, attempt.end, attempt.approximate) == (5400.0, "finished", False)
+    (row,) = history.of_kind(Evaluated)
+    assert (row.step, row.data.passport.epoch, row.data.figures[0].estimate) == (50_000, 100.0, 12.5)
+    assert math.isnan(row.data.generation_took) and row.data.measuring_took is None
+    assert history.events[-1].seconds == 1714979289.0
+
+
+def test_what_nobody_wrote_down_is_nowhere_in_the_report(tmp_path, runs, capsys):
+    say("import", written(tmp_path, EXPERIMENT))
+    assert capsys.readouterr().out == "runs/older, 1 evaluated row\n"
+    assert say("report", "runs/older", "--quiet") == 0
+    text = (tmp_path / "EXPERIMENTS.md").read_text()
+    training = tables(text)[1]
+    assert [row["Item"] for row in training] == [
+        "Run",
+        "Training set",
+        "Epochs",
+        "Hardware",
+        "Batch / workers",
+        "Total time (training + previews)",
+    ]
+    assert "?" not in text and "NaN" not in text and "float32" not in text
+    assert "Written down by hand in older.yaml (sha256 " in text
+    assert "triptych sample" not in text
+
+
+def test_pictures_are_found_from_the_file_on(tmp_path, runs):
+    (tmp_path / "notes" / "old pictures").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "notes" / "old pictures" / "a.png")
+    say("import", written(tmp_path / "notes", EXPERIMENT), "--quiet")
+    (event,) = Record.of_run(runs / "older").history().of_kind(Sampled)
+    assert (runs / "older" / event.data.grid).resolve() == tmp_path / "notes" / "old pictures" / "a.png"
+    say("report", runs / "older", "--quiet")
+    assert 'src="runs/older/../../notes/old%20pictures/a.png"' in (tmp_path / "EXPERIMENTS.md").read_text()
+
+
+def test_a_mended_file_is_imported_again_and_nothing_else_is_replaced(tmp_path, runs, capsys):
+    say("import", written(tmp_path, EXPERIMENT))
+    say("import", written(tmp_path, changed({"evaluation/rows/0/figures": {"fid": 11.5}})))
+    assert capsys.readouterr().out.splitlines()[1] == "runs/older, 1 evaluated row, replaced"
+    (row,) = Record.of_run(runs / "older").history().of_kind(Evaluated)
+    assert row.data.figures[0].estimate == 11.5
+    (runs / "mine").mkdir()
+    (runs / "mine" / "notes.txt").write_text("mine")
+    two = written(tmp_path, changed({"date": "2025-01-01"}), changed({"name": "mine"}))
+    assert the_line(capsys, "import", two).startswith(
+        "triptych: import into runs/mine: something else is there"
+    )
+    assert Record.of_run(runs / "older").history().events[-1].seconds == 1714979289.0, "all are checked first"
+    assert [path.name for path in (runs / "older").iterdir()] == ["record.jsonl"]
+
+
+def test_the_example_of_the_documentation_is_one(tmp_path, runs, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "record.md").read_text(encoding="utf-8")
+    (tmp_path / "older.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    assert say("import", "older.yaml") == 0
+    assert capsys.readouterr().out == "runs/cifar10-dim-cfg, 2 evaluated rows\n"
+    assert say("report", "runs/cifar10-dim-cfg", "--quiet") == 0
+    text = (tmp_path / "EXPERIMENTS.md").read_text()
+    assert "| epoch 3350 | 3 | 15.999 | **8.745 (±0.192)** | 0.2380 | 7h 45m 57.8s |" in text
+    assert "36h 49m 25.9s (first 2500 epochs) + about 22h 0m 0.0s (last 1500, resumed)" in text
+
+
+def test_it_is_told_as_json(tmp_path, runs, capsys):
+    assert say("import", written(tmp_path, EXPERIMENT), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"run": "runs/older", "rows": 1, "replaced": False}]
+
+
+def test_a_run_without_a_model_says_so_to_those_who_ask_for_images(tmp_path, runs, capsys):
+    say("import", written(tmp_path, EXPERIMENT), "--quiet")
+    for verb in ("sample", "evaluate", "info", "verify"):
+        line = the_line(capsys, verb, "runs/older")
+        assert line.endswith(
+            "run runs/older: it holds figures from older.yaml, and no model; report it beside others"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "../older"}, "experiment ../older: no name for a run's folder; use up to 100 letters"),
+        (
+            {"date": "yesterday"},
+            "experiment older: 'yesterday' is no date; write it like 2025-12-22 10:35:00",
+        ),
+        ({"device": None}, "experiment older: the field 'device' is missing; mend the file"),
+        (
+            {"training/epoch": 5},
+            "experiment older.training: there is no field epoch; perhaps you meant epochs",
+        ),
+        ({"training/epochs": "many"}, "experiment older.training.epochs: should be a number, is 'many'"),
+        ({"training/epochs": 99}, "experiment older: its parts have 100 epochs, its training 99; mend one"),
+        (
+            {"training/batch-size": 0},
+            "experiment older: it has no images, batches or parts; give train_images",
+        ),
+        (
+            {"parts/0/took": "an hour"},
+            "experiment older.parts[0].took: 'an hour' is no duration; write it like",
+        ),
+        ({"parts/0/took": -1}, "experiment older: a part has no epochs, or no time that can be; mend it"),
+        ({"samples/0/per-class": 2}, "experiment older: samples need one of count and per_class; give one"),
+        (
+            {"samples/0/sampler": "dddim:50"},
+            "sampler dddim: there is none of that name; perhaps you meant ddim",
+        ),
+        (
+            {"evaluation/rows/0/figures": {"fdi": 1}},
+            "metric fdi: there is none of that name; perhaps you meant",
+        ),
+        ({"evaluation/rows/0/figures": {"fid": True}}, "figures.fid: should be an object, is True"),
+        (
+            {"evaluation/rows/0/figures": {"fid": {"std": 1}}},
+            "figures.fid: there is no field std; choose from estimate",
+        ),
+        ({"evaluation/rows/0/figures": [1]}, "rows[0].figures: should be an object, is [1]; mend the file"),
+        ({"digest": "0" * 64}, "there is no field digest"),
+    ],
+)
+def test_mistakes_in_a_file_are_one_line_and_make_no_run(tmp_path, runs, capsys, change, told):
+    line = the_line(capsys, "import", written(tmp_path, EXPERIMENT | {"name": "first"}, changed(change)))
+    assert told in line
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("experiments: [", "import older.yaml: line 1: "),
+        ("- name: older", "import older.yaml: it holds no fields"),
+        ("name: older", "import older.yaml: its fields are name; write them as a list under `experiments:`"),
+        ("experiments: []", "write them as a list under `experiments:`"),
+        ("experiments: [1]", "experiment 1: should be an object, is 1"),
+        ("experiments: [&a {name: x, data: [*a]}]", "import older.yaml: "),
+        ("experiments: [!!python/object/apply:os.system ['touch harm']]", "import older.yaml: "),
+        ("\x00", "import older.yaml: "),
+    ],
+)
+def test_what_is_no_file_of_experiments_is_one_line(tmp_path, runs, capsys, text, told):
+    (tmp_path / "older.yaml").write_text(text)
+    assert told in the_line(capsys, "import", "older.yaml")
+    assert not runs.exists() and not (tmp_path / "harm").exists()
+
+
+def test_files_that_cannot_be_read_and_options_of_models_are_one_line(tmp_path, runs, capsys):
+    assert "import none.yaml: no such file or directory; name a file" in the_line(
+        capsys, "import", "none.yaml"
+    )
+    (tmp_path / "older.yaml").write_bytes(b"\xff\xfe")
+    assert "import older.yaml: not a text file" in the_line(capsys, "import", "older.yaml")
+    twice = written(tmp_path, EXPERIMENT, EXPERIMENT)
+    assert "two experiments are called older; rename one" in the_line(capsys, "import", twice)
+    line = the_line(capsys, "import", written(tmp_path, EXPERIMENT), "--heads", "4")
+    assert "with --heads: its experiments say that themselves, and hold no model; leave --heads out" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("36.0h 49.0m 25.9s", 132565.9), ("1m 17 s", 77.0), ("25 s", 25.0), ("2h", 7200.0), ("1h 5s", 3605.0)],
+)
+def test_durations_are_read_in_every_usual_form(text, number):
+    assert seconds(text, "took") == pytest.approx(number)
