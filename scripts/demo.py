@@ -41,6 +41,7 @@ def main(environment: Environment) -> int:
 def results(root: Path, recipes: Sequence[str]) -> Iterator[tuple[str, Path]]:
     """Yield what there is to see, in words, and where it lies: of each kind the newest."""
     yield "the experiment record", root / "EXPERIMENTS.md"
+    yield "the same as a page with everything inside", root / "EXPERIMENTS.html"
     runs = root / "runs"
     if len(recipes) > 1:
         bout = runs / f"bout-{'-'.join(recipes)}"

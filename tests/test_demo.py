@@ -60,6 +60,7 @@ def test_it_shows_what_the_commands_made(tmp_path, monkeypatch, capsys):
     assert all(tmp_path.joinpath(*parts).is_file() for _, parts in shown)
     assert [(parts[0], parts[1:2], parts[-1]) for _, parts in shown] == [
         ("EXPERIMENTS.md", (), "EXPERIMENTS.md"),
+        ("EXPERIMENTS.html", (), "EXPERIMENTS.html"),
         ("runs", ("bout-a-b",), "side-by-side.png"),
         ("runs", ("a",), "grid.png"),
         ("runs", ("a",), "denoising.gif"),

@@ -98,9 +98,9 @@ def test_a_report_that_cannot_be_written(out, told, run, tmp_path, monkeypatch, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.md"]
 
 
-@pytest.mark.parametrize("name", ["", "E.md", "folder"])
-@pytest.mark.parametrize(("language", "usual"), [("en", "EXPERIMENTS.md"), ("zh", "EXPERIMENTS.zh.md")])
-def test_the_printed_path_is_the_file_that_was_written(
+@pytest.mark.parametrize("name", ["", "E.md", "E.html", "folder"])
+@pytest.mark.parametrize(("language", "usual"), [("en", "EXPERIMENTS"), ("zh", "EXPERIMENTS.zh")])
+def test_the_printed_paths_are_the_files_that_were_written(
     name, language, usual, run, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr("triptych.report.assets.Assets.draw", lambda self, run, name, draw: None)
@@ -108,9 +108,10 @@ def test_the_printed_path_is_the_file_that_was_written(
     capsys.readouterr()
     out = ["--out", name] if name else []
     assert main(["report", str(run), "--language", language, *out]) == 0
-    written = tmp_path / capsys.readouterr().out.strip()
-    assert "tiny" in written.read_text()
-    assert written == tmp_path / (name if name == "E.md" else Path(name, usual))
+    written = [tmp_path / line for line in capsys.readouterr().out.splitlines()]
+    assert all("tiny" in path.read_text(encoding="utf-8") for path in written)
+    both = [Path(name, f"{usual}.md"), Path(name, f"{usual}.html")]
+    assert written == [tmp_path / path for path in ([name] if "." in name else both)]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from triptych.report.report import report
 
 
 def write(folders: list[Path], out: Path, language: str = "en") -> str:
-    return report(folders, out, language).read_text(encoding="utf-8")
+    return report(folders, out, language)[0].read_text(encoding="utf-8")
 
 
 def section(text: str, title: str) -> str:
@@ -244,7 +244,7 @@ def test_rows_that_were_measured_otherwise_are_set_side_by_side_by_force_alone(m
     mamba.evaluate(4000, (fid(9.0),), count=50_000)
     mamba.evaluate(4000, (fid(7.0),), extractors={"inception-2015-12-05": "e" * 64})
     folder = tmp_path / "forced"
-    forced = section(report([mamba.folder], folder, unlike=True).read_text(), "1.1 Overview")
+    forced = section(report([mamba.folder], folder, unlike=True)[0].read_text(), "1.1 Overview")
     assert "Forced: these rows were not measured alike" in forced
     rows = tables(forced)[-1]
     assert len(rows) == 5  # those of three tables, and none of real images

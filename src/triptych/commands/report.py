@@ -1,9 +1,11 @@
-"""`triptych report`: write the experiment record of runs as Markdown."""
+"""`triptych report`: write the experiment record of runs as Markdown and as a page."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,18 +15,32 @@ from triptych.commands.run_folders import without_bouts
 from triptych.commands.writing import writing_to
 from triptych.errors import UserError
 from triptych.parsing import parse
+from triptych.record.record import FILE_NAME
+
+LOOK = 5.0
+"""Seconds between two looks at the records."""
+RELOAD = 15
+"""Seconds after which a browser loads a report again that is kept fresh."""
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """Write the experiment record of runs as Markdown, from their records alone."""
+    """Write the experiment record of runs as Markdown and as one HTML file, from their records alone.
+
+    The HTML has everything inside, so that it can be mailed; the Markdown shows well where it is hosted
+    beside the runs.
+    """
 
     runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...")]
     """Folders of runs, in the order in which they are to appear."""
     out: Path = Path()
-    """File to write, if it ends in .md; else the folder for EXPERIMENTS.md (or EXPERIMENTS.zh.md)."""
+    """File to write, if it ends in .md or .html; else the folder for EXPERIMENTS.md and EXPERIMENTS.html (or
+    EXPERIMENTS.zh.md and EXPERIMENTS.zh.html)."""
     language: Literal["en", "zh"] = "en"
     """English or Chinese."""
+    watch: bool = False
+    """Keep the report fresh while runs are trained and measured, until Ctrl-C; a browser loads the HTML again
+    by itself."""
     force: bool = False
     """Set evaluated rows in one table that were not measured alike, too; the table says so."""
     quiet: bool = False
@@ -38,10 +54,46 @@ def run(tokens: Sequence[str]) -> int:
     if not runs:
         raise UserError("triptych report", "no run given", "name the folder of one, such as runs/digits-unet")
 
+    if options.watch:
+        return keep_fresh(options, runs)
+    for path in write(options, runs):
+        say(options, str(path))
+    return 0
+
+
+def write(options: ReportOptions, runs: Sequence[Path], refresh: int = 0) -> list[Path]:
+    """Write the report and return the paths of its files; see `triptych.report.report`."""
     from triptych.report.report import report
 
     with writing_to(options.out):
-        written = report(runs, options.out, options.language, unlike=options.force)
-    if not options.quiet:
-        print(written)
+        return report(runs, options.out, options.language, unlike=options.force, refresh=refresh)
+
+
+def keep_fresh(options: ReportOptions, runs: Sequence[Path]) -> int:
+    """Write the report whenever a record has grown, until Ctrl-C; then once more, as it is to stay."""
+    seen = stamps(runs)
+    for path in write(options, runs, RELOAD):
+        say(options, str(path))
+    say(options, "kept fresh until Ctrl-C")
+    try:
+        while True:
+            time.sleep(LOOK)
+            if (now := stamps(runs)) != seen:
+                seen = now
+                write(options, runs, RELOAD)
+                say(options, f"written again at {datetime.now():%H:%M:%S}")
+    except KeyboardInterrupt:
+        write(options, runs)
     return 0
+
+
+def stamps(runs: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return when each record was last written to, and its size."""
+    stats = [(run / FILE_NAME).stat() for run in runs]
+    return [(stat.st_mtime_ns, stat.st_size) for stat in stats]
+
+
+def say(options: ReportOptions, line: str) -> None:
+    """Print a line unless quiet."""
+    if not options.quiet:
+        print(line, flush=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ class Assets:
     """The report's file."""
     runs: Sequence[Run]
     """All that it is on, so that each has a name of its own."""
+    on_disk: bool = True
+    """Whether what is drawn is written beside the report; else it is only kept until it is read."""
+    _drawn: dict[str, bytes] = field(default_factory=dict)
 
     def draw(self, run: Run, name: str, draw: Callable[[Figure], None]) -> str | None:
         """Draw a picture of a run and return its path, from the report's folder on.
@@ -37,16 +41,22 @@ class Assets:
             return None
         figure = Figure(dpi=DPI, layout="constrained")
         draw(figure)
-        path = self.report.parent / self.path(run, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+        file, path = io.BytesIO(), self.path(run, name)
+        # Without metadata, so that the same record draws the same bytes.
+        figure.savefig(file, format="png", metadata={"Software": None})
+        self._drawn[path] = file.getvalue()
+        if self.on_disk:
+            replace_file(self.report.parent / path, file.getvalue())
+        return path
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file of a picture, by its path from the report's folder on; None where there is none."""
+        if path in self._drawn:
+            return self._drawn[path]
         try:
-            # Without metadata, so that the same record draws the same bytes.
-            figure.savefig(aside, format="png", metadata={"Software": None})
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-        return self.path(run, name)
+            return (self.report.parent / path).read_bytes()
+        except (OSError, ValueError):
+            return None
 
     def path(self, run: Run, name: str) -> str:
         """Return where a picture of a run is, from the report's folder on.
@@ -57,6 +67,17 @@ class Assets:
         alike = [other for other in self.runs if _folder_name(other) == folder]
         number = "" if len(alike) == 1 else f"-{1 + next(i for i, r in enumerate(alike) if r is run)}"
         return f"{self.report.name.split('.')[0]}-assets/{folder}{number}-{name}.png"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file, so that whoever looks sees the old one or the new one, whole; raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        aside.write_bytes(data)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _folder_name(run: Run) -> str:

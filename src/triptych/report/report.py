@@ -1,50 +1,68 @@
-"""From run folders to a file: read the records, compose the document, write it."""
+"""From run folders to files: read the records, compose the document, write it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from triptych.errors import UserError
-from triptych.report.assets import Assets
+from triptych.report.assets import Assets, replace_file
+from triptych.report.html import BEGINNING, html
 from triptych.report.language import Language
 from triptych.report.markdown import markdown
 from triptych.report.run import Run
 from triptych.report.sections import compose
 
-FILE_NAMES = {"en": "EXPERIMENTS.md", "zh": "EXPERIMENTS.zh.md"}
+FILE_NAMES = {"en": "EXPERIMENTS", "zh": "EXPERIMENTS.zh"}
+ENDINGS = (".md", ".html")
 
 
-def report(run_folders: Sequence[Path], out: Path, language: str = "en", *, unlike: bool = False) -> Path:
-    """Write the report on some runs and return the path of its file.
+def report(
+    run_folders: Sequence[Path],
+    out: Path,
+    language: str = "en",
+    *,
+    unlike: bool = False,
+    refresh: int = 0,
+) -> list[Path]:
+    """Write the report on some runs and return the paths of its files.
 
-    `out` is the file to write if it ends in `.md`, else the folder to write `EXPERIMENTS.md` (or
-    `EXPERIMENTS.zh.md`) into. Pictures that it draws itself go into a folder `...-assets` beside it. The
-    same records give the same bytes. With `unlike`, rows that were not measured alike are set side by side
-    too, and said to be. UserError: a folder is no run, its record is empty or broken, or there
-    is no such language. OSError: the file cannot be written.
+    The same records give the same bytes.
+
+    Args:
+        run_folders: of the runs, in the order in which they are to appear.
+        out: the file to write if it ends in `.md` or `.html`, else the folder to write both into, as
+            `EXPERIMENTS.md` (or `EXPERIMENTS.zh.md`) and `EXPERIMENTS.html`. Pictures that are drawn for
+            Markdown go into a folder `...-assets` beside it; HTML has all pictures inside.
+        language: `en` or `zh`.
+        unlike: whether rows that were not measured alike are set side by side too, and said to be.
+        refresh: seconds after which a browser is to load the HTML again; 0: never.
+
+    Raises:
+        UserError: a folder is no run, its record is empty or broken, there is no such language, or a file of
+            another kind is in the way.
+        OSError: a file cannot be written.
     """
     words = Language(language)
     if not run_folders:
         raise UserError("writing a report", "no run was named", "give the folders of one or more runs")
-    path = out if out.suffix == ".md" else out / FILE_NAMES[language]
-    if path.is_file() and not is_report(path):
-        raise UserError(f"report --out {path}", "a file of another kind is there", "name another file")
+    paths = [out] if out.suffix in ENDINGS else [out / f"{FILE_NAMES[language]}{end}" for end in ENDINGS]
+    for path in paths:
+        if path.is_file() and not is_report(path):
+            raise UserError(f"report --out {path}", "a file of another kind is there", "name another file")
     folders = dict.fromkeys(Path(folder) for folder in run_folders)
-    runs = [Run.read(folder, path.parent) for folder in folders]
-    text = markdown(compose(runs, words, Assets(path, runs), unlike=unlike))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
+    runs = [Run.read(folder, paths[0].parent) for folder in folders]
+    assets = Assets(paths[0], runs, on_disk=paths[0].suffix == ".md")
+    document = compose(runs, words, assets, unlike=unlike)
+    for path in paths:
+        page = path.suffix == ".html"
+        text = html(document, words, assets.read, refresh) if page else markdown(document)
+        replace_file(path, text.encode("utf-8"))
+    return paths
 
 
 def is_report(path: Path) -> bool:
     """Whether a file begins as reports do, so that writing a new one over it loses nothing of the user's."""
     with path.open("rb") as file:
-        return file.read(10) in (b"---\ndate: ", b"")
+        start = file.read(len(BEGINNING.encode()))
+    return start.startswith((b"---\ndate: ", BEGINNING.encode())) or not start

@@ -6,6 +6,9 @@ GENERAL: dict[str, tuple[str, str]] = {
     # title and sections
     "title": ("{data} diffusion experiments", "{data} 扩散模型实验记录"),
     "title_cfg": ("{data} diffusion experiments (with CFG)", "{data} 扩散模型实验记录（含 CFG）"),
+    "html_language": ("en", "zh-CN"),
+    "contents": ("Contents", "目录"),
+    "picture_missing": ("There is no picture in {path}", "图片缺失：{path}"),
     "unconditional": ("Unconditional models: results", "普通扩散模型实验结果"),
     "conditional": ("Conditional models: results", "条件扩散模型实验结果"),
     "cfg_meaning": (
