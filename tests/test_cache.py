@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from triptych.cache import (
-    cache_folder,
     read_weights,
     weights_digest,
     write_weights,
 )
+from triptych.cache_place import cache_folder
 from triptych.errors import UserError
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}

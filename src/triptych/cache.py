@@ -10,7 +10,6 @@ import hashlib
 import os
 import secrets
 import stat
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,31 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from triptych.errors import UserError
-
 Content = TypeVar("Content")
 
 ABANDONED = 24 * 3600.0
 """Seconds after which an unfinished file is taken for that of a writer that was killed."""
-
-
-def cache_folder() -> Path:
-    """Return where caches live: TRIPTYCH_CACHE, else `triptych` in the platform's cache folder.
-
-    Raises:
-        UserError: TRIPTYCH_CACHE names a home that nobody has.
-    """
-    if chosen := os.environ.get("TRIPTYCH_CACHE"):
-        try:
-            return Path(chosen).expanduser()
-        except RuntimeError as error:
-            found = "nobody of that name has a home"
-            raise UserError(f"TRIPTYCH_CACHE={chosen}", found, "write the folder out") from error
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "triptych"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "triptych"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "triptych"
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:

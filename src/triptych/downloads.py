@@ -20,7 +20,7 @@ from urllib.error import HTTPError, URLError
 
 from tqdm import tqdm
 
-from triptych.cache import cache_folder
+from triptych.cache_place import cache_folder
 from triptych.errors import UserError
 
 try:

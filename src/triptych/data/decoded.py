@@ -19,7 +19,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from triptych.cache import cache_folder, read_tensors, write_tensors
+from triptych.cache import read_tensors, write_tensors
+from triptych.cache_place import cache_folder
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.data.source import Source
 from triptych.work import Watch, unwatched

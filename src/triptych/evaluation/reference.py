@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from triptych.cache import cache_folder
+from triptych.cache_place import cache_folder
 from triptych.data.dataset import ImageSet
 from triptych.evaluation.measure import Batch, measure
 from triptych.metrics.extractors.extractor import Extractor

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import torch
 
-from triptych.cache import cache_folder, read_weights, write_weights
+from triptych.cache import read_weights, write_weights
+from triptych.cache_place import cache_folder
 from triptych.errors import UserError
 from triptych.metrics.extractors.classifier import Classifier
 from triptych.metrics.extractors.classifier_recipe import ClassifierRecipe, recipe_for
