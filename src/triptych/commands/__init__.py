@@ -9,6 +9,7 @@ VERBS = {
     "sample": "draw images from a run: labelled grid, single pictures, GIF",
     "evaluate": "measure images of runs, or pictures of any program, against real ones",
     "report": "write the experiment record of runs as Markdown and as a page to mail",
+    "serve": "show a folder of runs as a web page, with a playground",
     "verify": "check every checkpoint of runs by its bytes, and prove that training can go on",
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
     "import": "make a run of a model from files of diffusers or DiT, or of figures written down by hand",

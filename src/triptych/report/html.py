@@ -51,7 +51,7 @@ def html(document: Document, words: Language, pixels: Pixels, refresh: int = 0) 
     style = files("triptych.report").joinpath("page.css").read_text(encoding="utf-8")
     reload = f'<meta http-equiv="refresh" content="{refresh}">\n' if refresh else ""
     title = escape(document.title)
-    blocks = "\n".join(_block(block, words, pixels) for block in document.blocks)
+    blocks = fragment(document.blocks, words, pixels)
     tags = " ".join(f"<li>{escape(tag)}</li>" for tag in document.tags)
     return (
         f'{BEGINNING}<html lang="{words("html_language")}">\n<head>\n<meta charset="utf-8">\n'
@@ -61,6 +61,11 @@ def html(document: Document, words: Language, pixels: Pixels, refresh: int = 0) 
         f"<p><time>{escape(document.date)}</time> UTC</p>\n<ul class=tags>{tags}</ul>\n</header>\n"
         f"{blocks}\n</main>\n</body>\n</html>\n"
     )
+
+
+def fragment(blocks: Sequence[Block], words: Language, pixels: Pixels) -> str:
+    """Return blocks as HTML that stands in a page of another's making; arguments as of `html`."""
+    return "\n".join(_block(block, words, pixels) for block in blocks)
 
 
 def _contents(document: Document, words: Language) -> str:

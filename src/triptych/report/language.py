@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from triptych.errors import UserError
 from triptych.report.evaluation_texts import EVALUATION, TERMS
 from triptych.report.texts import GENERAL
@@ -11,17 +14,21 @@ TEXTS = GENERAL | EVALUATION
 
 
 class Language:
-    """The texts of one language, as a function of key and values; UserError for a language there is not."""
+    """The texts of one language, as a function of key and values; UserError for a language there is not.
 
-    def __init__(self, code: str):
+    `more` are texts beside those of reports, in every language: key -> (English, Chinese).
+    """
+
+    def __init__(self, code: str, more: Mapping[str, tuple[str, str]] = MappingProxyType({})):
         if code not in LANGUAGES:
             raise UserError(f"--language {code}", "no such language", f"choose {' or '.join(LANGUAGES)}")
         self.code = code
+        self._texts = TEXTS | dict(more)
         self._column = LANGUAGES.index(code)
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key` with its places filled."""
-        return TEXTS[key][self._column].format(**values)
+        return self._texts[key][self._column].format(**values)
 
     def term(self, english: str) -> str:
         """Return what a metric is called."""

@@ -1,0 +1,68 @@
+"""Checkpoints side by side: what each of them draws of the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, one_line
+from triptych.page.sampler_fields import order, sampler_fields
+from triptych.report import numbers
+
+
+def compare_tab(place: Place) -> gr.Dropdown:
+    """Add the tab's content; return the field that names the runs."""
+    words, view = place.words, Comparison(place)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            runs = gr.Dropdown([], multiselect=True, label=words("choose_runs"), elem_id="compare-runs")
+            title = words("choose_checkpoints")
+            checkpoints = gr.Dropdown([], multiselect=True, label=title, elem_id="compare-checkpoints")
+            how = sampler_fields(words)
+            with gr.Row():
+                draw = gr.Button(words("draw"), variant="primary", elem_id="compare-draw")
+                cancel = gr.Button(words("cancel"), elem_id="compare-cancel")
+        with gr.Column(scale=3, min_width=300):
+            status = gr.Textbox(label=words("state"), interactive=False, elem_id="compare-state")
+            picture = gr.Image(elem_id="compared", **PICTURE)
+
+    runs.change(view.choices, runs, checkpoints, **QUIETLY)
+    asked, shown = [runs, checkpoints, *how.all], [status, picture]
+    drawing = draw.click(view.draw, asked, shown, show_progress="minimal", api_visibility="private", **WORK)
+    cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
+    return runs
+
+
+class Comparison:
+    """What the fields of the tab offer, and what is drawn."""
+
+    def __init__(self, place: Place):
+        self.place, self.words = place, place.words
+
+    @in_one_line
+    def choices(self, names: list[str] | None) -> Any:
+        """Return the checkpoints that all of some runs have."""
+        found = [self.place.shelf.checkpoints(name) for name in names or ()]
+        shared = [one for one in found[0] if all(one in other for other in found)] if found else []
+        return gr.update(choices=shared, value=shared[:1])
+
+    def draw(
+        self, names: list[str] | None, checkpoints: list[str] | None, *how: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield how far it is, and at the end the picture of all."""
+        words = self.words
+        with one_line():
+            orders = [order(name, at, *how) for name in names or () for at in checkpoints or ()]
+            for done, moment in self.place.studio.side_by_side(orders):
+                if moment.picture is None:
+                    model = f"{orders[done].run}, {orders[done].checkpoint}"
+                    yield (
+                        words("side_by_side_of", model=model, done=moment.step, count=moment.steps),
+                        gr.skip(),
+                    )
+                    continue
+                seconds, count = numbers.duration(moment.seconds), sum(one.count for one in orders)
+                calls = moment.calls // len(orders)
+                yield words("drawn", count=count, seconds=seconds, calls=calls), moment.picture

@@ -1,0 +1,65 @@
+"""What all tabs of the page share, and how a mistake is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from triptych.errors import UserError
+from triptych.page.shelf import Shelf
+from triptych.page.studio import Studio
+from triptych.report.language import Language
+
+LIVE = 3.0
+"""Seconds between two looks at the records."""
+QUIETLY: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of what happens by itself, or at once."""
+PICTURE: dict[str, Any] = {
+    "format": "png",
+    "interactive": False,
+    "show_label": False,
+    "buttons": ["download", "fullscreen"],  # to share is to upload
+}
+"""Of pictures."""
+WORK: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work"}
+"""Of what computes for long: one at a time, whoever asks for it; the others wait."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all tabs share."""
+
+    shelf: Shelf
+    studio: Studio
+    scratch: Path
+    """Folder for what is shown; gone when the server ends."""
+    runs: Path
+    """The folder of the runs as it was given, for commands."""
+    words: Language
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Show the user's mistakes, and records that cannot be read, as one line on the page."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        text = str(error) if isinstance(error, UserError) else error.strerror or str(error)
+        raise gr.Error(text, duration=None, print_exception=False) from error
+
+
+def in_one_line(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function show the user's mistakes as `one_line` does."""
+
+    @wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        with one_line():
+            return function(*arguments)
+
+    return wrapped

@@ -1,0 +1,92 @@
+"""The playground: choose, draw, watch the images come, and take the command home."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, one_line
+from triptych.page.sampler_fields import SamplerFields, order, sampler_fields
+from triptych.report import numbers
+
+
+def playground_tab(place: Place) -> gr.Dropdown:
+    """Add the tab's content; return the field that names the run."""
+    words, view = place.words, Playground(place)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            with gr.Row():
+                run = gr.Dropdown([], label=words("run"), min_width=140, elem_id="draw-run")
+                title = words("checkpoint")
+                checkpoint = gr.Dropdown([], label=title, min_width=140, elem_id="draw-checkpoint")
+            classes = gr.Dropdown([], multiselect=True, label=words("class_title"), elem_id="draw-classes")
+            how: SamplerFields = sampler_fields(words)
+            with gr.Row():
+                above = gr.Number(0, label=words("above_title"), minimum=0, min_width=120)
+                below = gr.Number(0, label=words("below_title"), minimum=0, min_width=120)
+            with gr.Row():
+                draw = gr.Button(words("draw"), variant="primary", elem_id="draw")
+                cancel = gr.Button(words("cancel"), elem_id="cancel")
+        with gr.Column(scale=3, min_width=300):
+            status = gr.Textbox(label=words("state"), interactive=False, elem_id="draw-state")
+            images = gr.Image(elem_id="images", **PICTURE)
+            film = gr.Image(type="filepath", elem_id="film", **PICTURE)
+            title = words("command_title")
+            command = gr.Code(
+                label=title, language="shell", interactive=False, wrap_lines=True, elem_id="command"
+            )
+
+    run.change(view.choices, run, [checkpoint, classes], **QUIETLY)
+    asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
+    drawing = draw.click(view.draw, asked, shown, show_progress="minimal", api_visibility="private", **WORK)
+    cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
+    return run
+
+
+class Playground:
+    """What the fields of the tab offer, and what is drawn."""
+
+    def __init__(self, place: Place):
+        self.place, self.words = place, place.words
+
+    @in_one_line
+    def choices(self, name: str | None) -> tuple[Any, Any]:
+        """Return the checkpoints and the classes of a run."""
+        if not name:
+            return gr.skip(), gr.skip()
+        found = self.place.shelf.checkpoints(name)
+        origin = self.place.shelf.run(name).origin
+        known = list(origin.data.class_names) if origin.conditional else []
+        return (
+            gr.update(choices=found, value=next(iter(found), None)),
+            gr.update(choices=known, value=[], interactive=bool(known)),
+        )
+
+    def draw(
+        self,
+        name: str | None,
+        checkpoint: str | None,
+        classes: list[str] | None,
+        above: float | None,
+        below: float | None,
+        *how: Any,
+    ) -> Iterator[tuple[Any, Any, Any, str]]:
+        """Yield how far it is, the images, the film of the whole way, and the command that draws the same."""
+        words, place = self.words, self.place
+        with one_line():
+            bounds = {"above": above or 0.0, "below": below or 0.0}
+            asked = order(name, checkpoint, *how, classes=tuple(classes or ()), **bounds)
+            typed = asked.command(place.runs)
+            yield words("opening", checkpoint=asked.checkpoint, run=asked.run), gr.skip(), None, typed
+            for moment in place.studio.draw(asked):
+                if moment.film is None:
+                    yield words("step_of", step=moment.step, steps=moment.steps), moment.picture, None, typed
+                    continue
+                path = place.scratch / f"{secrets.token_hex(8)}.gif"
+                moment.film.save(path, title=asked.caption)
+                seconds = numbers.duration(moment.seconds)
+                told = words("drawn", count=asked.count, seconds=seconds, calls=moment.calls)
+                yield told, moment.picture, str(path), typed

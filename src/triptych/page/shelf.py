@@ -1,0 +1,282 @@
+"""The runs of one folder: which there are, what each looks like at a glance, and where its pictures lie.
+
+Nothing here loads torch, writes into the folder, or leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from threading import Lock
+
+from triptych.checkpoints.find import FOLDER, all_checkpoints
+from triptych.checkpoints.lock import holder
+from triptych.errors import UserError
+from triptych.record.codec import decode, encode
+from triptych.record.history import lowest_error
+from triptych.record.record import FILE_NAME
+from triptych.record.thinned import copy_of, thinned
+from triptych.report.names import metric_name
+from triptych.report.rows import Row, headline, ranked, rows_of
+from triptych.report.run import Run
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LARGEST_PICTURE = 64 << 20
+"""Bytes of a picture that is shown; our own are far smaller."""
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"\xff\xd8\xff")
+"""How files of pictures begin. Nothing else is shown, whatever a record says that it is."""
+
+RANKING = ("fid", "fd_classifier")
+"""Metrics whose best checkpoint can be chosen by name."""
+LONG = 1 << 18
+"""Bytes of a record from which on it is read for the list while others are shown already."""
+
+Stamp = tuple[int, int, int]
+"""Of a record: its inode, when it was last written to, and its size."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A run in one line; NaN and None where there is nothing to say."""
+
+    name: str
+    """Of its folder."""
+    model: str = ""
+    data: str = ""
+    state: str = "broken"
+    """training, finished, stopped, killed, imported, written, reading or broken."""
+    epochs: float = math.nan
+    planned: float = math.nan
+    loss: float = math.nan
+    lowest_mse: float = math.nan
+    metric: str = ""
+    """Of the best evaluated figure, as it is printed."""
+    figure: float = math.nan
+    changed: float = math.nan
+    """Unix time of the last event."""
+    fault: str = ""
+    """Why it cannot be read."""
+
+
+class Shelf:
+    """A folder of runs, read again only where a record has changed."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root).resolve()
+        self._runs: dict[str, tuple[Stamp, Run]] = {}
+        self._glances: dict[str, tuple[Stamp, Glance]] = {}
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._asked: set[str] = set()
+        self._lock = Lock()
+
+    def names(self) -> list[str]:
+        """Return the names of the runs' folders, in the order of the alphabet."""
+        found = [path.parent.name for path in self.root.glob(f"*/{FILE_NAME}")]
+        return sorted(name for name in found if self._has(name))
+
+    def drawable(self) -> list[str]:
+        """Return the names of the runs that images can be drawn from: those with checkpoints."""
+        return [name for name in self.names() if all_checkpoints(self.root / name / FOLDER)]
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a run.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        if not self._has(name):
+            raise UserError(f"run {name[:80]!r}", "there is none of this name", "choose one of the list")
+        return self.root / name
+
+    def run(self, name: str) -> Run:
+        """Return a run, its long curves thinned; pictures' paths go from the folder of the runs on.
+
+        Raises:
+            UserError: there is no such run, or its record is broken.
+            OSError: it cannot be read.
+        """
+        record = self.folder(name) / FILE_NAME
+        stamp = stamp_of(record)
+        with self._lock:
+            known = self._runs.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        history = thinned(record)
+        if not history.events:
+            raise UserError(f"run {name}", "its record is empty", "train it first")
+        history.origin  # noqa: B018 - refuses a record without a start
+        run = Run(name, history)
+        with self._lock:
+            self._runs[name] = stamp, run
+        return run
+
+    def glances(self) -> list[Glance]:
+        """Return all runs at a glance, the one that changed last first.
+
+        Broken ones come with the reason, and those whose long records are read for the first time as no more
+        than their names: they are read meanwhile, so that a later call knows them.
+        """
+        found = [self._soon(name) for name in self.names()]
+        return sorted(found, key=lambda one: (math.isnan(one.changed), -one.changed, one.name))
+
+    def glance(self, name: str) -> Glance:
+        """Return one run at a glance, however long that takes."""
+        try:
+            known = self._known(name)
+            if known is not None:
+                return known
+            stamp = self.stamp(name)
+            found = glance_of(name, self.run(name))
+            keep_glance(self.root / name / FILE_NAME, stamp, found)
+        except (UserError, OSError) as error:
+            told = error.found if isinstance(error, UserError) else error.strerror
+            return Glance(name, fault=str(told))
+        with self._lock:
+            self._glances[name] = stamp, found
+        return found
+
+    def state(self, name: str) -> str:
+        """Return a run's state as it is now: only a lock tells that one is in training."""
+        return self._now(self.glance(name)).state
+
+    def rows(self, name: str) -> list[Row]:
+        """Return what was evaluated of a run; errors as of `run`."""
+        run = self.run(name)
+        return rows_of(run, run.backbone)
+
+    def checkpoints(self, name: str) -> list[str]:
+        """Return what can be chosen of a run: words first, then folders, newest first; errors as of `run`."""
+        folders = [path.name for path in all_checkpoints(self.folder(name) / FOLDER)]
+        if not folders:
+            return []
+        words = ["last", *(["best-mse"] if self.run(name).history.best_held_out else [])]
+        evaluated = {figure.metric for row in self.rows(name) for figure in row.figures.values()}
+        words += [f"best-{metric.replace('_', '-')}" for metric in RANKING if metric in evaluated]
+        return [*words, *reversed(folders)]
+
+    def picture(self, path: str) -> Path | None:
+        """Return where a picture lies, by its path from the folder of the runs on; None: it is not shown.
+
+        That is one that is not there, lies outside of the folder, or is no picture.
+        """
+        try:
+            place = (self.root / path).resolve()
+            if not place.is_relative_to(self.root) or place.stat().st_size > LARGEST_PICTURE:
+                return None
+            with place.open("rb") as file:
+                return place if file.read(8).startswith(SIGNATURES) else None
+        except (OSError, ValueError, RuntimeError):
+            return None
+
+    def stamp(self, name: str) -> Stamp:
+        """Return what changes whenever a run's record does; errors as of `run`."""
+        return stamp_of(self.folder(name) / FILE_NAME)
+
+    def _has(self, name: str) -> bool:
+        if name in ("", ".", "..") or CONTROL.search(name) or PurePath(name).name != name:
+            return False
+        try:
+            record = (self.root / name / FILE_NAME).resolve()
+            return record.is_relative_to(self.root) and record.is_file()
+        except (OSError, ValueError, RuntimeError):  # such as a link that leads to itself
+            return False
+
+    def _known(self, name: str) -> Glance | None:
+        """Return what is known of a run as its record is now; None: nothing yet."""
+        stamp = self.stamp(name)
+        with self._lock:
+            known = self._glances.get(name)
+        if known is None:
+            kept = kept_glance(self.root / name / FILE_NAME, stamp, name)
+            known = None if kept is None else (stamp, kept)
+        if known is None or known[0] != stamp:
+            return None
+        with self._lock:
+            self._glances[name] = known
+        return known[1]
+
+    def _soon(self, name: str) -> Glance:
+        """Return a run at a glance, or its name alone where that would take long."""
+        try:
+            known = self._known(name)
+            long = known is None and self.stamp(name)[2] > LONG
+            if long and not copy_of(self.root / name / FILE_NAME).exists():
+                with self._lock:
+                    waits = name in self._asked
+                    self._asked.add(name)
+                if not waits:
+                    self._reader.submit(self.glance, name)
+                return Glance(name, state="reading")
+        except (UserError, OSError):
+            pass  # `glance` tells it
+        return self._now(self.glance(name))
+
+    def _now(self, glance: Glance) -> Glance:
+        """Return a glance with the state that only the run's lock can tell."""
+        if glance.state != "killed" or not holder(self.root / glance.name):
+            return glance
+        return replace(glance, state="training")
+
+
+def stamp_of(record: Path) -> Stamp:
+    """Return what changes whenever a record does; OSError where there is none."""
+    stat = record.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def kept_glance(record: Path, stamp: Stamp, name: str) -> Glance | None:
+    """Return what was kept of a record, if it is of this state of it."""
+    try:
+        kept = json.loads(_place(record).read_bytes())
+        found = decode(kept["glance"], Glance)
+        return found if kept["stamp"] == list(stamp) and found.name == name else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_glance(record: Path, stamp: Stamp, glance: Glance) -> None:
+    """Keep a glance for the next time; a cache that cannot be written costs time and nothing else."""
+    with suppress(OSError):
+        _place(record).write_text(json.dumps({"stamp": stamp, "glance": encode(glance, Glance)}))
+
+
+def _place(record: Path) -> Path:
+    return copy_of(record).with_suffix(".glance.json")
+
+
+def glance_of(name: str, run: Run) -> Glance:
+    """Return a run at a glance."""
+    history = run.history
+    progress, best = history.last_progress, history.best_held_out
+    rows = rows_of(run, run.backbone)
+    metric = headline(rows)
+    figure = ranked(rows, metric)[0][2].estimate if metric else math.nan
+    trained = not history.imported
+    return Glance(
+        name=name,
+        model=run.backbone,
+        data=run.data,
+        state=_state(run),
+        epochs=run.epochs_done if trained else math.nan,
+        planned=run.planned_epochs if trained else math.nan,
+        loss=progress.data.loss if progress else math.nan,
+        lowest_mse=lowest_error(best.data)[0] if best else math.nan,
+        metric=metric_name(metric).label if metric else "",
+        figure=figure,
+        changed=max(event.seconds for event in history.events),
+    )
+
+
+def _state(run: Run) -> str:
+    """Return what the record tells; one that is open may have been killed, or be written to."""
+    if run.history.imported:
+        return "imported"
+    if run.written_in:
+        return "written"
+    end = run.attempts[-1].end
+    return "killed" if end == "open" else end
