@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -49,21 +51,21 @@ def run(tokens: Sequence[str]) -> int:
 
     password = os.environ.get(PASSWORD, "")
     check_access(options.host, password)
-    with listening(options.host, options.port) as bound:
-        try:
-            import uvicorn
-        except ImportError as error:
-            remedy = 'in a clone: pip install -c constraints.txt -e ".[page]"'
-            raise UserError("triptych serve", "gradio is not installed (extra `page`)", remedy) from error
-        with application(options.runs, password, options.device) as app:
+    if not (find_spec("gradio") and find_spec("uvicorn")):
+        remedy = 'in a clone: pip install -c constraints.txt -e ".[page]"'
+        raise UserError("triptych serve", "gradio is not installed (extra `page`)", remedy)
+    import uvicorn
+
+    with (
+        listening(options.host, options.port) as bound,
+        application(options.runs, password, options.device) as app,
+        suppress(KeyboardInterrupt),  # which the server passes on when it has ended
+    ):
+        if not options.quiet:
             host, port = bound.getsockname()[:2]
-            if not options.quiet:
-                print(
-                    f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/  (Ctrl-C ends it)",
-                    flush=True,
-                )
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-            server.run(sockets=[bound])
+            shown = "127.0.0.1" if host == "0.0.0.0" else host
+            print(f"http://{shown}:{port}/  (Ctrl-C ends it)", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[bound])
     return 0
 
 
@@ -83,5 +85,5 @@ def listening(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, reuse_port=False)
     except OSError as error:
-        found = (error.strerror or str(error)).lower()
+        found = os.strerror(error.errno).lower() if error.errno else str(error)
         raise UserError(f"serve on {host}:{port}", found, "choose another --port, 0 for any") from error

@@ -122,6 +122,11 @@ class Shelf:
         than their names: they are read meanwhile, so that a later call knows them.
         """
         found = [self._soon(name) for name in self.names()]
+        with self._lock:
+            fresh = [one.name for one in found if one.state == "reading" and one.name not in self._asked]
+            self._asked.update(fresh)
+        for name in fresh:
+            self._reader.submit(self.glance, name)
         return sorted(found, key=lambda one: (math.isnan(one.changed), -one.changed, one.name))
 
     def glance(self, name: str) -> Glance:
@@ -131,11 +136,13 @@ class Shelf:
             if known is not None:
                 return known
             stamp = self.stamp(name)
+        except (UserError, OSError) as error:
+            return Glance(name, fault=reason(error))
+        try:
             found = glance_of(name, self.run(name))
             keep_glance(self.root / name / FILE_NAME, stamp, found)
         except (UserError, OSError) as error:
-            told = error.found if isinstance(error, UserError) else error.strerror
-            return Glance(name, fault=str(told))
+            found = Glance(name, fault=reason(error))
         with self._lock:
             self._glances[name] = stamp, found
         return found
@@ -206,11 +213,6 @@ class Shelf:
             known = self._known(name)
             long = known is None and self.stamp(name)[2] > LONG
             if long and not copy_of(self.root / name / FILE_NAME).exists():
-                with self._lock:
-                    waits = name in self._asked
-                    self._asked.add(name)
-                if not waits:
-                    self._reader.submit(self.glance, name)
                 return Glance(name, state="reading")
         except (UserError, OSError):
             pass  # `glance` tells it
@@ -221,6 +223,11 @@ class Shelf:
         if glance.state != "killed" or not holder(self.root / glance.name):
             return glance
         return replace(glance, state="training")
+
+
+def reason(error: UserError | OSError) -> str:
+    """Return why a run cannot be read, without where it lies."""
+    return error.found if isinstance(error, UserError) else str(error.strerror or error).lower()
 
 
 def stamp_of(record: Path) -> Stamp:

@@ -78,20 +78,20 @@ def thin(events: list[Event], most: int = MOST) -> list[Event]:
     places = [i for i, event in enumerate(events) if isinstance(event.data, Progress)]
     if len(places) <= 2 * most:
         return events
-    total = sum(steps for _, steps in _spans(events, places))
+    spans = _spans(events, places)
+    longest = sum(steps for _, steps in spans) / most
+    stretches: list[list[tuple[int, int]]] = []
+    length, attempt = math.inf, -1
+    for place, steps in spans:
+        if events[place].attempt != attempt or length + steps > longest:
+            stretches.append([])
+            length, attempt = 0, events[place].attempt
+        stretches[-1].append((place, steps))
+        length += steps
     merged: dict[int, Event | None] = {}
-    open_at, open_steps = -1, 0
-    for place, steps in _spans(events, places):
-        event = events[place]
-        before = merged.get(open_at)
-        whole = open_steps + steps
-        if before is not None and before.attempt == event.attempt and whole <= total / most:
-            merged[open_at] = None
-            merged[place] = _averaged(before, open_steps, event, steps)
-            open_steps = whole
-        else:
-            merged[place], open_steps = event, steps
-        open_at = place
+    for stretch in stretches:
+        merged |= {place: None for place, _ in stretch}
+        merged[stretch[-1][0]] = _averaged([(events[place], steps) for place, steps in stretch])
     return [found for i, event in enumerate(events) if (found := merged.get(i, event)) is not None]
 
 
@@ -106,16 +106,18 @@ def _spans(events: list[Event], places: list[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def _averaged(a: Event, a_steps: int, b: Event, b_steps: int) -> Event:
-    """Return two stretches of figures as one, at the place of the later."""
+def _averaged(stretch: list[tuple[Event, int]]) -> Event:
+    """Return figures, each with the steps that it is of, as one: NaN left out, at the place of the last."""
+    last = stretch[-1][0]
+    if len(stretch) == 1:
+        return last
     values: dict[str, float] = {}
     for name in MEANS:
-        known = [(getattr(e.data, name), steps) for e, steps in ((a, a_steps), (b, b_steps))]
-        known = [(value, steps) for value, steps in known if not math.isnan(value)]
+        known = [(value, steps) for event, steps in stretch if (value := getattr(event.data, name)) == value]
         weight = sum(steps for _, steps in known)
         values[name] = sum(value * steps for value, steps in known) / weight if weight else math.nan
-    counts = {name: getattr(a.data, name) + getattr(b.data, name) for name in COUNTS}
-    return replace(b, data=replace(b.data, **values, **counts))
+    counts = {name: sum(getattr(event.data, name) for event, _ in stretch) for name in COUNTS}
+    return replace(last, data=replace(last.data, **values, **counts))
 
 
 def _decoded(line: bytes, record: Path) -> Event:

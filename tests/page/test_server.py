@@ -1,0 +1,154 @@
+"""The server: from where, by whom and for what it can be asked."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from commands.command_line import the_line
+
+from triptych.commands.serve import listening
+from triptych.errors import UserError
+from triptych.page.server import check_access, is_loopback
+
+
+@contextmanager
+def served(runs, scratch, **environment):
+    """Serve a folder on a free port, in a process of its own; yield where."""
+    command = [sys.executable, "-m", "triptych", "serve", str(runs), "--port", "0", "--device", "cpu"]
+    scratch.mkdir(exist_ok=True)
+    known = os.environ | {"TMPDIR": str(scratch)} | environment
+    process = subprocess.Popen(command, env=known, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("http://127.0.0.1:"), line
+        yield line.split("/  ")[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, trained):
+    """A folder of runs, and where it is served."""
+    place = tmp_path_factory.mktemp("site")
+    runs = place / "runs"
+    shutil.copytree(trained, runs / "tiny")
+    (place / "outside.txt").write_text("secret")
+    with served(runs, place / "scratch", TRIPTYCH_CACHE=str(place / "cache")) as address:
+        yield runs, address
+
+
+def ask(address, **headers):
+    """Return status, text and final address of a page."""
+    request = urllib.request.Request(address, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace"), answer.url
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode("utf-8", "replace"), address
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.5", False),
+        ("example.org", False),
+    ],
+)
+def test_only_loopback_needs_no_password(host, loopback):
+    assert is_loopback(host) == loopback
+    if loopback:
+        check_access(host, "")
+    else:
+        with pytest.raises(UserError, match="set TRIPTYCH_PASSWORD, or leave --host out"):
+            check_access(host, "")
+        check_access(host, "long enough")
+        with pytest.raises(UserError, match="it has 5 characters; choose one of at least 8"):
+            check_access(host, "short")
+
+
+def test_home_leads_to_the_language_of_the_browser(site):
+    _, address = site
+    for language, code in (("zh-CN,zh;q=0.9", "zh"), ("de,en;q=0.5", "en"), ("", "en")):
+        status, _, url = ask(f"{address}/", **{"Accept-Language": language})
+        assert (status, url) == (200, f"{address}/{code}/")
+    assert json.loads(ask(f"{address}/zh/config")[1])["title"] == "Triptych：runs"
+    assert json.loads(ask(f"{address}/en/config")[1])["title"] == "Triptych: runs"
+
+
+FILES = [
+    "{runs}/tiny/config.yaml",
+    "{runs}/tiny/checkpoints/epoch-00006/ema.safetensors",
+    "{runs}/tiny/record.jsonl",
+    "/etc/passwd",
+    "{runs}/tiny/../../outside.txt",
+]
+
+
+@pytest.mark.parametrize(
+    "route", ["/{code}/gradio_api/file={path}", "/{code}/file={path}", "/{code}/static/{path}"]
+)
+def test_no_file_is_served_but_what_is_shown(site, route):
+    runs, address = site
+    for file in FILES:
+        path = file.format(runs=runs)
+        status, text, _ = ask(address + route.format(code="en", path=path))
+        assert status in (403, 404), path
+        assert "secret" not in text and "root:" not in text and "backbone" not in text
+
+
+def test_nothing_is_written_into_the_folder_and_the_scratch_is_gone(runs, tmp_path):
+    before = sorted(runs.rglob("*"))
+    with served(runs, tmp_path / "scratch") as address:
+        assert ask(f"{address}/en/")[0] == 200
+        assert list((tmp_path / "scratch").iterdir())
+    assert sorted(runs.rglob("*")) == before
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_with_a_password_nothing_is_told_without_it(runs, tmp_path):
+    with served(runs, tmp_path / "scratch", TRIPTYCH_PASSWORD="long enough") as address:
+        for page in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=a"):
+            status, text, _ = ask(f"{address}/en/{page}")
+            assert status == 401 and "tiny" not in text
+        login = urllib.request.Request(f"{address}/en/login", data=b"username=triptych&password=wrong+enough")
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(login)
+        assert error.value.code == 400
+        error.value.close()
+        login = urllib.request.Request(f"{address}/en/login", data=b"username=triptych&password=long+enough")
+        with urllib.request.urlopen(login) as answer:
+            cookie = answer.headers["set-cookie"].split(";")[0]
+        assert ask(f"{address}/en/config", Cookie=cookie)[0] == 200
+
+
+def test_mistakes_are_one_line(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("TRIPTYCH_PASSWORD", raising=False)
+    assert "there is no such folder; give the folder that runs lie in" in the_line(
+        capsys, "serve", tmp_path / "x"
+    )
+    assert f"it is a run; give the folder that it lies in: {runs}" in the_line(capsys, "serve", runs / "tiny")
+    assert "there is no such port" in the_line(capsys, "serve", runs, "--port", "70000")
+    assert "there is no password" in the_line(capsys, "serve", runs, "--host", "0.0.0.0")
+    with listening("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        assert "address already in use; choose another --port" in the_line(
+            capsys, "serve", runs, "--port", port
+        )
+    monkeypatch.setattr("triptych.commands.serve.find_spec", lambda name: None)
+    assert "gradio is not installed (extra `page`)" in the_line(capsys, "serve", runs, "--port", "0")
