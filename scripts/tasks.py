@@ -41,7 +41,7 @@ def setup(arguments: Sequence[str]) -> int:
 
 def demo(arguments: Sequence[str]) -> int:
     """Train, sample, evaluate and report on the embedded digits."""
-    return demonstration.main(prepare({"plots"}))
+    return demonstration.main(prepare({"plots", "page"}))
 
 
 def test(arguments: Sequence[str]) -> int:

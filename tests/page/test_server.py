@@ -1,38 +1,17 @@
 """The server: from where, by whom and for what it can be asked."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 
 import pytest
 from commands.command_line import the_line
+from page.serving import served
 
 from triptych.commands.serve import listening
 from triptych.errors import UserError
 from triptych.page.server import check_access, is_loopback
-
-
-@contextmanager
-def served(runs, scratch, **environment):
-    """Serve a folder on a free port, in a process of its own; yield where."""
-    command = [sys.executable, "-m", "triptych", "serve", str(runs), "--port", "0", "--device", "cpu"]
-    scratch.mkdir(exist_ok=True)
-    known = os.environ | {"TMPDIR": str(scratch)} | environment
-    process = subprocess.Popen(command, env=known, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("http://127.0.0.1:"), line
-        yield line.split("/  ")[0]
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def compare_tab(place: Place) -> gr.Dropdown:
 
     runs.change(view.choices, runs, checkpoints, **QUIETLY)
     asked, shown = [runs, checkpoints, *how.all], [status, picture]
-    drawing = draw.click(view.draw, asked, shown, show_progress="minimal", api_visibility="private", **WORK)
+    drawing = draw.click(view.draw, asked, shown, **WORK)
     cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
     return runs
 

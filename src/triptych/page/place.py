@@ -27,8 +27,15 @@ PICTURE: dict[str, Any] = {
     "buttons": ["download", "fullscreen"],  # to share is to upload
 }
 """Of pictures."""
-WORK: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work"}
-"""Of what computes for long: one at a time, whoever asks for it; the others wait."""
+WORK: dict[str, Any] = {
+    "concurrency_limit": 1,
+    "concurrency_id": "work",
+    "trigger_mode": "always_last",
+    "show_progress": "minimal",
+    "api_visibility": "private",
+}
+"""Of what computes for long: one at a time, whoever asks for it; the others wait. Whoever asks again while
+his own is drawn, or has just been cancelled, is answered after it."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ def playground_tab(place: Place) -> gr.Dropdown:
             classes = gr.Dropdown([], multiselect=True, label=words("class_title"), elem_id="draw-classes")
             how: SamplerFields = sampler_fields(words)
             with gr.Row():
-                above = gr.Number(0, label=words("above_title"), minimum=0, min_width=120)
-                below = gr.Number(0, label=words("below_title"), minimum=0, min_width=120)
+                above = gr.Number(0, label=words("above_title"), min_width=120)
+                below = gr.Number(0, label=words("below_title"), min_width=120)
             with gr.Row():
                 draw = gr.Button(words("draw"), variant="primary", elem_id="draw")
                 cancel = gr.Button(words("cancel"), elem_id="cancel")
@@ -41,7 +41,7 @@ def playground_tab(place: Place) -> gr.Dropdown:
 
     run.change(view.choices, run, [checkpoint, classes], **QUIETLY)
     asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
-    drawing = draw.click(view.draw, asked, shown, show_progress="minimal", api_visibility="private", **WORK)
+    drawing = draw.click(view.draw, asked, shown, **WORK)
     cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
     return run
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from triptych.page.studio import HIGHEST_SCALE, LARGEST_SEED, MOST_IMAGES, MOST_STEPS, Order
+from triptych.page.studio import HIGHEST_SCALE, MOST_IMAGES, MOST_STEPS, Order
 from triptych.report.language import Language
 from triptych.report.names import SAMPLERS
 
@@ -37,15 +37,7 @@ def sampler_fields(words: Language) -> SamplerFields:
             label=words("sampler_title"),
             min_width=120,
         )
-        seed = gr.Number(
-            0,
-            label=words("seed"),
-            precision=0,
-            minimum=0,
-            maximum=LARGEST_SEED,
-            min_width=100,
-            elem_id="seed",
-        )
+        seed = gr.Number(0, label=words("seed"), precision=0, min_width=100, elem_id="seed")
     steps = gr.Slider(1, MOST_STEPS, 50, step=1, label=words("steps_title"), elem_id="steps")
     scale = gr.Slider(0, HIGHEST_SCALE, 1, step=0.05, label=words("scale_title"), elem_id="scale")
     count = gr.Slider(1, MOST_IMAGES, 16, step=1, label=words("count_title"), elem_id="count")

@@ -6,8 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from triptych.errors import UserError
@@ -65,6 +67,8 @@ def application(runs: Path, password: str = "", device: str | None = None) -> It
         def home(accept_language: str = Header("")) -> RedirectResponse:
             return RedirectResponse("/zh/" if accept_language.lower().startswith("zh") else "/en/")
 
+        # What draws takes seconds to load, which nobody need wait for.
+        Thread(target=import_module, args=("triptych.runs",), daemon=True).start()
         for code in LANGUAGES:
             page = build(Place(shelf, studio, Path(scratch), runs, Language(code, PAGE)))
             page.queue(default_concurrency_limit=8, max_size=64)

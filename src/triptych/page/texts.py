@@ -14,8 +14,8 @@ PAGE: dict[str, tuple[str, str]] = {
         "此文件夹中还没有实验。先训练一个：triptych train digits-unet",
     ),
     "runs_hint": (
-        "A click on a row opens the run; one on a column's title sorts by it.",
-        "点击一行可打开该实验，点击列名可排序。",
+        "A click on a row opens the run. The ⋮ beside a column's title sorts by it, or filters.",
+        "点击一行可打开该实验；列名旁的 ⋮ 可排序或筛选。",
     ),
     "data": ("Data", "数据"),
     "state": ("State", "状态"),
