@@ -91,6 +91,7 @@ def test_what_nobody_wrote_down_is_nowhere_in_the_report(tmp_path, runs, capsys)
         "Hardware",
         "Batch / workers",
         "Total time (training + previews)",
+        "Device-hours",
     ]
     assert "?" not in text and "NaN" not in text and "float32" not in text
     assert "Written down by hand in older.yaml (sha256 " in text

@@ -13,7 +13,7 @@ import pytest
 from report.synthetic_run import DIFFUSION, V100, RunWriter, fid, inception_score
 
 from triptych.errors import UserError
-from triptych.record.events import Device, Figure, Resumed
+from triptych.record.events import Device, Figure, Finished, Resumed, Stopped, Times
 from triptych.report.report import report
 
 
@@ -103,6 +103,20 @@ def test_what_is_trained_unlike_ddpm_is_told(more, told, tmp_path, monkeypatch):
     run = RunWriter(tmp_path / "runs" / "dim", epochs=100)
     training = items(section(write([run.folder], tmp_path), "1.2.1 Training"))
     assert training["Noise schedule / prediction"] == told
+
+
+@pytest.mark.parametrize(
+    ("joules", "told"), [((7.2e6, 10.8e6), "5.00 kWh, as the devices count it"), ((7.2e6, None), None)]
+)
+def test_device_hours_and_energy_add_up_over_attempts(joules, told, tmp_path):
+    run = RunWriter(tmp_path / "runs" / "dim", epochs=100)
+    run.train(range(50, 51))
+    run.append(Stopped(50, "SIGTERM", Times(3600, 0, 0, 0, 3600, energy=joules[0])), 50)
+    run.resume(50)
+    run.append(Finished(100, Times(5400, 0, 0, 0, 5400, energy=joules[1])), 100)
+    training = items(section(write([run.folder], tmp_path), "1.2.1 Training"))
+    assert training["Device-hours"] == "12.5"  # five devices each
+    assert training.get("Energy") == told
 
 
 @pytest.mark.parametrize(

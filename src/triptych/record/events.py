@@ -175,6 +175,8 @@ class Times:
     previews: float
     checkpoints: float
     total: float
+    energy: float | None = None
+    """Joules that the devices took meanwhile; None where they do not tell."""
     approximate: bool = False
     """Whether the total is only about right, as a person may have written it down."""
 

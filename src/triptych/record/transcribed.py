@@ -94,7 +94,7 @@ def _resumed(told: Transcript, epoch: float, device: Device) -> Resumed:
 def _times(told: Transcript, part: Part) -> Times:
     """Return the time of a part; what it was spent on is not known but for training, if that was told."""
     training = math.nan if told.seconds_per_epoch is None else told.seconds_per_epoch * part.epochs
-    return Times(training, math.nan, math.nan, math.nan, part.took, part.approximate)
+    return Times(training, math.nan, math.nan, math.nan, part.took, approximate=part.approximate)
 
 
 def _previewed(told: Transcript, took: float) -> Previewed:

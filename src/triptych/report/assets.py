@@ -29,8 +29,8 @@ class Assets:
     """Whether what is drawn is written beside the report; else it is only kept until it is read."""
     _drawn: dict[str, bytes] = field(default_factory=dict)
 
-    def draw(self, run: Run, name: str, draw: Callable[[Figure], None]) -> str | None:
-        """Draw a picture of a run and return its path, from the report's folder on.
+    def draw(self, run: Run | None, name: str, draw: Callable[[Figure], None]) -> str | None:
+        """Draw a picture of a run, or of several, and return its path, from the report's folder on.
 
         None where matplotlib (extra `plots`) is not installed. Lettering is English in every language: the
         fonts that come along have no other. The same figures give the same bytes.
@@ -58,11 +58,13 @@ class Assets:
         except (OSError, ValueError):
             return None
 
-    def path(self, run: Run, name: str) -> str:
-        """Return where a picture of a run is, from the report's folder on.
+    def path(self, run: Run | None, name: str) -> str:
+        """Return where a picture of a run, or of several, is, from the report's folder on.
 
         It is called after the run's folder, with a number where two folders bear the same name.
         """
+        if run is None:
+            return f"{self.report.name.split('.')[0]}-assets/{name}.png"
         folder = _folder_name(run)
         alike = [other for other in self.runs if _folder_name(other) == folder]
         number = "" if len(alike) == 1 else f"-{1 + next(i for i, r in enumerate(alike) if r is run)}"

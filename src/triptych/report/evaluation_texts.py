@@ -146,6 +146,7 @@ EVALUATION: dict[str, tuple[str, str]] = {
 """key: (English, Chinese)."""
 
 TERMS: dict[str, str] = {
+    "held-out MSE": "验证 MSE",
     "FD (classifier)": "FD（分类器）",
     "Accuracy (classifier)": "准确率（分类器）",
     "Precision": "精确率",

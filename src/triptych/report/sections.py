@@ -8,6 +8,7 @@ from functools import partial
 from triptych.report import numbers
 from triptych.report.assets import Assets
 from triptych.report.bouts import shared_pictures
+from triptych.report.budget import draw_races, races
 from triptych.report.comparison import comparison
 from triptych.report.curves import draw_curves
 from triptych.report.document import Block, Document, Heading, Items, Note, Paragraph, Picture, Pictures
@@ -63,10 +64,25 @@ def _chapter(
     if conditional:
         blocks.append(Paragraph(words("cfg_meaning")))
     blocks += [Heading(2, f"{number}.1 " + words("overview")), overview(named, conditional, words)]
-    blocks += [*comparison(named, words, unlike=unlike), *shared]
+    blocks += [*comparison(named, words, unlike=unlike), *_budget(number, named, words, assets), *shared]
     for place, (name, run) in enumerate(named, start=2):
         blocks += _model(f"{number}.{place}", name, run, words, assets)
     return blocks
+
+
+def _budget(number: str, named: Sequence[tuple[str, Run]], words: Language, assets: Assets) -> list[Block]:
+    """Return several models at equal cost, as a picture."""
+    found = races(named)
+    path = assets.draw(None, f"budget-{number}", partial(draw_races, found)) if found else None
+    if path is None:
+        return []
+    caption = words(
+        "budget_caption", what=words("comma").join(dict.fromkeys(words.term(r.title) for r in found))
+    )
+    return [
+        Paragraph(words("single_picture", caption=caption)),
+        Pictures((Picture(path, caption),), CURVES_WIDTH),
+    ]
 
 
 def _model(number: str, name: str, run: Run, words: Language, assets: Assets) -> list[Block]:

@@ -107,6 +107,9 @@ GENERAL: dict[str, tuple[str, str]] = {
         "training {training}, previews {previews}, held-out error {held_out}, checkpoints {checkpoints}",
         "训练 {training}，采样 {previews}，验证误差 {held_out}，存模 {checkpoints}",
     ),
+    "device_hours": ("Device-hours", "设备·小时"),
+    "energy": ("Energy", "能耗"),
+    "energy_value": ("{energy} kWh, as the devices count it", "{energy} kWh（设备自报）"),
     "about": ("about {time}", "大概 {time}"),
     "first_part": ("{time} (first {epochs} epochs)", "{time}（前 {epochs} 轮）"),
     "middle_part": (
@@ -130,6 +133,10 @@ GENERAL: dict[str, tuple[str, str]] = {
         '-c constraints.txt -e ".[plots]" and write this report again.',
         "曲线由 matplotlib 绘制，当前未安装：在克隆目录中执行 pip install -c constraints.txt "
         '-e ".[plots]" 后重新生成本报告即可。',
+    ),
+    "budget_caption": (
+        "{what} at equal cost: after as many images, and after as many device-hours",
+        "同等代价下的{what}：按已见图片数与设备·小时",
     ),
     "previews": (
         "Previews drawn during training, always of the same noise:",

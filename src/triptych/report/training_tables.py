@@ -184,6 +184,8 @@ def training_table(run: Run, words: Language) -> Table:
         _preview_time(run, words),
         (words("total_time"), total_time(run, words)),
         (words("time_split"), _time_split(run, words)),
+        (words("device_hours"), _device_hours(run, words)),
+        (words("energy"), _energy(run, words)),
     ]
     told = tuple((item, value) for item, value in rows if value is not None)
     return Table((words("item"), words("value")), told)
@@ -200,6 +202,23 @@ def _batch_and_workers(run: Run) -> str:
 def _saved(run: Run, words: Language) -> str | None:
     every = run.training("checkpoint_every")
     return None if every is None else _every(every, words)
+
+
+def _device_hours(run: Run, words: Language) -> str:
+    """Return the hours of all devices that trained, added up."""
+    hours = sum(attempt.seconds * attempt.device.used for attempt in run.attempts) / 3600
+    about = any(attempt.approximate for attempt in run.attempts)
+    text = numbers.figure(hours, 1)
+    return words("about", time=text) if about else text
+
+
+def _energy(run: Run, words: Language) -> str | None:
+    """Return the energy of all attempts; None where any of them did not tell."""
+    joules = [attempt.times.energy if attempt.times else None for attempt in run.attempts]
+    known = [one for one in joules if one is not None]
+    if len(known) < len(joules):
+        return None
+    return words("energy_value", energy=numbers.figure(sum(known) / 3.6e6, 2))
 
 
 def _diffusion(run: Run) -> str | None:

@@ -85,7 +85,7 @@ class Training:
     def __post_init__(self) -> None:
         self.clock = Clock(self.config, len(self.dataset.train))
         self.device = self.dataset.train.images.device
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(self.device)
         if self.device.type == "cpu":
             torch.set_num_threads(self.state.threads)
             keep_freed_memory()
@@ -111,7 +111,7 @@ class Training:
         """
         with self.saver:
             reason = self._train(stop)
-        epoch, times = self.clock.epoch(self.state.step), self.stopwatch.times()
+        epoch, times = self.clock.epoch(self.state.step), self.stopwatch.sum_up(self.ranks)
         self.emit(Finished(epoch, times) if reason is None else Stopped(epoch, reason, times))
         return reason
 
@@ -247,7 +247,7 @@ class Training:
             UserError: there is none, or training went back to it before.
         """
         self._note_saved(wait=True)
-        self.emit(Stopped(self.clock.epoch(self.state.step), DIVERGED, self.stopwatch.times()))
+        self.emit(Stopped(self.clock.epoch(self.state.step), DIVERGED, self.stopwatch.sum_up(self.ranks)))
         attempt, step = self.state.attempt + 1, self.state.step
         point = self.ranks.lead(lambda: restore_newest(self.folder, self.state))
         if point.checkpoint in ("", self.returned_to):
@@ -258,7 +258,7 @@ class Training:
         self.state.guard.forget_rows()
         self.returned_to = point.checkpoint
         self.stepper.read_state()
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Stopwatch(self.device)
         self._saved_step = self.state.step
         self._measured_at = (self.state.step, 0.0)
         self.emit(self.resumed(point, fault=str(unsound), fault_step=step))
