@@ -21,7 +21,7 @@ FRAME = re.compile(r"[─-╿]{2,}|[-+=]{4,}")
 PARSING = r"error parsing (?P<flag>--\S+): "
 MISFITS = {
     r"missing value for argument '(?P<flag>--\S+)'": "no value follows",
-    r"invalid choice (?P<value>'.*') for argument '(?P<flag>--\S+)'. Expected one of (?P<choices>.*)": (
+    r"invalid choice (?P<value>'.*') for argument '(?P<flag>\S+)'. Expected one of (?P<choices>.*)": (
         "no such choice"
     ),
     PARSING + r"invalid literal for int\(\) .*: (?P<value>'.*')": "not a whole number",

@@ -14,6 +14,7 @@ VERBS = {
     "info": "tell sizes, cost, time and disk of runs and recipes, side by side",
     "import": "make a run of a model from files of diffusers or DiT, or of figures written down by hand",
     "export": "write a run's model as files that diffusers or DiT loads",
+    "completion": "print a script that lets a shell complete all this",
     "bench": "measure the backbones against their peers, in a checkout",
 }
 """Every verb, and what it does in one line."""
