@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def served(runs, scratch, **environment):
+def served(runs, scratch, how=signal.SIGINT, **environment):
     """Serve a folder on a free port, in a process of its own; yield where."""
     command = [sys.executable, "-m", "triptych", "serve", str(runs), "--port", "0", "--device", "cpu"]
     scratch.mkdir(exist_ok=True)
@@ -19,6 +19,6 @@ def served(runs, scratch, **environment):
         assert line.startswith("http://127.0.0.1:"), line
         yield line.split("/  ")[0]
     finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        process.send_signal(how)
+        assert process.wait(10) == 0
         process.stdout.close()

@@ -11,6 +11,7 @@ from report.synthetic_run import RunWriter, fid
 from training.tiny import SIZES, TINY
 
 from triptych.cli import main
+from triptych.record.events import Previewed
 
 BROWSER = os.environ.get("TRIPTYCH_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -41,6 +42,11 @@ def site(tmp_path_factory):
     for scale, distance in ((1.0, 9.25), (1.5, 7.5), (3.0, 10.75)):
         log.evaluate(100, (fid(distance),), guidance=scale)
     RunWriter(runs / HOSTILE, epochs=100)
+    hostile = RunWriter(runs / "hostile", epochs=100)
+    (runs / "hostile" / "p.png").write_bytes((runs / "tiny" / "previews" / "epoch-00001.png").read_bytes())
+    hostile.append(Previewed(50, "p.png", "![x](//evil.example/x.png)", 1.0, 1, 1.0), 50)
+    (runs / "<b>bad<img src=y>").mkdir()
+    (runs / "<b>bad<img src=y>" / "record.jsonl").write_text("nonsense\n")
     with served(runs, place / "scratch", TRIPTYCH_CACHE=str(place / "cache")) as address:
         yield address
 
@@ -140,8 +146,8 @@ def test_images_of_one_class_are_drawn_with_the_command_beside_them(page):
     tab(page, "Playground")
     expect(page.locator("#draw-checkpoint input")).to_have_value("last")
     choose(page, "#draw-classes", "3")
-    fill(page, "#count", 4)
-    fill(page, "#steps", 3)
+    fill(page, "#draw-count", 4)
+    fill(page, "#draw-steps", 3)
     page.locator("#draw").click()
     expect(page.locator("#draw-state textarea, #draw-state input").first).to_have_value(
         re.compile(r"4 images in [\d.]+s, 3 network calls an image"), timeout=30_000
@@ -157,14 +163,14 @@ def test_long_work_shows_how_far_it_is_and_can_be_cancelled(page):
     tab(page, "Playground")
     state = page.locator("#draw-state textarea, #draw-state input").first
     expect(page.locator("#draw-checkpoint input")).to_have_value("last")
-    fill(page, "#steps", 1000)
-    fill(page, "#count", 64)
+    fill(page, "#draw-steps", 1000)
+    fill(page, "#draw-count", 64)
     page.locator("#draw").click()
     expect(state).to_have_value(re.compile(r"Step \d+ of 1000"), timeout=30_000)
     page.locator("#cancel").click()
     expect(state).to_have_value("Cancelled", timeout=10_000)
-    fill(page, "#steps", 2)
-    fill(page, "#count", 2)
+    fill(page, "#draw-steps", 2)
+    fill(page, "#draw-count", 2)
     page.locator("#draw").click()
     expect(state).to_have_value(re.compile("2 images in"), timeout=30_000)
 
@@ -175,8 +181,8 @@ def test_a_second_user_waits_his_turn(page, browser, site):
     for one, steps in ((page, 300), (other, 2)):
         tab(one, "Playground")
         expect(one.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
-        fill(one, "#steps", steps)
-        fill(one, "#count", 16)
+        fill(one, "#draw-steps", steps)
+        fill(one, "#draw-count", 16)
     page.locator("#draw").click()
     expect(page.locator("#draw-state textarea, #draw-state input").first).to_have_value(
         re.compile("Step"), timeout=30_000
@@ -193,10 +199,8 @@ def test_checkpoints_are_drawn_side_by_side(page):
     tab(page, "Side by side")
     expect(page.locator("#compare-checkpoints")).to_contain_text("last")
     choose(page, "#compare-checkpoints", "epoch-00002")
-    for place, number in (("#steps", 2), ("#count", 10)):
-        field = page.locator(f"{place} input[type=number]").locator("visible=true")
-        field.fill(str(number))
-        field.press("Tab")
+    for place, number in (("#compare-steps", 2), ("#compare-count", 10)):
+        fill(page, place, number)
     page.locator("#compare-draw").click()
     expect(page.locator("#compare-state textarea, #compare-state input").first).to_have_value(
         re.compile(r"20 images in [\d.]+s, 2 network calls an image"), timeout=30_000
@@ -207,9 +211,21 @@ def test_checkpoints_are_drawn_side_by_side(page):
 def test_a_mistake_is_one_line(page):
     tab(page, "Playground")
     expect(page.locator("#draw-checkpoint input")).to_have_value("last")
-    fill(page, "#seed", -5)
+    fill(page, "#draw-seed", -5)
     page.locator("#draw").click()
-    expect(page.get_by_text("seed -5: out of range; choose 0 to")).to_be_visible(timeout=20_000)
+    expect(page.locator("#draw-state textarea").first).to_have_value(
+        "seed -5: out of range; choose 0 to 4,294,967,295", timeout=20_000
+    )
+
+
+def test_what_a_record_says_is_never_run_nor_fetched(page):
+    page.locator("#runs").get_by_text("hostile").last.click()
+    expect(page.locator("#preview-label")).to_contain_text("![x](//evil.example/x.png)")
+    tab(page, "Runs")
+    page.locator("#runs").get_by_text("<b>bad<img src=y>").last.click()
+    state = page.locator("#state textarea, #state input").first
+    expect(state).to_have_value(re.compile("unreadable: "), timeout=20_000)
+    assert page.locator("img[src=y], img[src='//evil.example/x.png']").count() == 0
 
 
 def test_names_are_shown_and_never_run(page):

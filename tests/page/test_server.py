@@ -1,7 +1,11 @@
 """The server: from where, by whom and for what it can be asked."""
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -11,7 +15,7 @@ from page.serving import served
 
 from triptych.commands.serve import listening
 from triptych.errors import UserError
-from triptych.page.server import check_access, is_loopback
+from triptych.page.server import check_access, is_loopback, sweep
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,55 @@ def test_nothing_is_written_into_the_folder_and_the_scratch_is_gone(runs, tmp_pa
         assert list((tmp_path / "scratch").iterdir())
     assert sorted(runs.rglob("*")) == before
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_others_names_and_sites_are_not_answered(site):
+    _, address = site
+    port = address.rpartition(":")[2]
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{port}"},
+        {"Origin": "http://evil.example"},
+    ):
+        assert ask(f"{address}/en/config", **headers)[0] == 403
+    for headers in ({"Host": f"localhost:{port}"}, {"Host": "[::1]:7860"}, {"Origin": address}):
+        assert ask(f"{address}/en/config", **headers)[0] == 200
+
+
+def test_nothing_is_taken_in(site):
+    _, address = site
+    for path in ("gradio_api/upload", "upload", "gradio_api/upload/"):
+        request = urllib.request.Request(f"{address}/en/{path}", data=b"x", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(request, timeout=20)
+        assert error.value.code == 403
+        error.value.close()
+
+
+def test_it_ends_at_once_while_somebody_looks_and_leaves_nothing(runs, tmp_path):
+    for number, how in enumerate((signal.SIGINT, signal.SIGTERM)):
+        scratch = tmp_path / f"scratch-{number}"
+        with served(runs, scratch, how) as address:
+            config = json.loads(ask(f"{address}/en/config")[1])
+            beat = urllib.request.urlopen(f"{address}/en/gradio_api/heartbeat/abc", timeout=20)
+            assert beat.read(1) and config
+        beat.close()
+        assert list(scratch.iterdir()) == []
+
+
+def test_what_was_shown_long_ago_is_removed(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name, age in (("old.png", 100.0), ("deep/old.gif", 100.0), ("new.png", 1.0)):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    done = threading.Event()
+    sweeper = threading.Thread(target=sweep, args=(tmp_path, done, 50.0, 0.01))
+    sweeper.start()
+    while (tmp_path / "old.png").exists() or (tmp_path / "deep" / "old.gif").exists():
+        time.sleep(0.01)
+    done.set()
+    sweeper.join()
+    assert (tmp_path / "new.png").exists()
 
 
 def test_with_a_password_nothing_is_told_without_it(runs, tmp_path):

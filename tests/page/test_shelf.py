@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import threading
 
@@ -12,8 +13,12 @@ from report.synthetic_run import RunWriter
 
 from triptych.checkpoints.lock import lock
 from triptych.errors import UserError
+from triptych.page import glance
 from triptych.page import shelf as module
+from triptych.page.fields import list_rows
 from triptych.page.shelf import Shelf
+from triptych.page.texts import PAGE
+from triptych.report.language import Language
 
 
 def test_a_run_at_a_glance(shelf):
@@ -82,7 +87,82 @@ def test_a_half_written_checkpoint_is_none(shelf, runs):
     assert shelf.checkpoints("log") == [] and shelf.drawable() == ["tiny"]
 
 
-NO_RUNS = ["", ".", "..", "../tiny", "tiny/../tiny", "none", "/etc", "tiny\x00", "a\nb", "tiny/checkpoints"]
+ODD = [
+    ("steps_per_epoch", "0"),
+    ("total_steps", "1" + "0" * 400),
+    ("epochs", '"many"'),
+    ("seconds", "1e20"),
+    ("image_size", "-1"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), ODD)
+def test_figures_that_cannot_be_break_nothing_but_their_run(shelf, runs, field, value):
+    odd = RunWriter(runs / "odd", epochs=100)
+    odd.train(range(50, 101, 50))
+    text = odd.record.path.read_text()
+    changed = re.sub(rf'("{field}": )[^,}}]+', rf"\g<1>{value}", text)
+    assert changed != text
+    odd.record.path.write_text(changed)
+    rows = list_rows(shelf.glances(), Language("en", PAGE))
+    assert {row[0] for row in rows} == {"odd", "log", "tiny"}
+
+
+def test_nesting_without_end_breaks_nothing_but_its_run(shelf, runs):
+    (runs / "deep").mkdir()
+    (runs / "deep" / "record.jsonl").write_text("[" * 100_000 + "\n")
+    assert {one.name: one.state for one in shelf.glances()}["deep"] == "broken"
+
+
+def test_a_long_record_that_was_mended_is_read_again(shelf, runs, monkeypatch):
+    monkeypatch.setattr(module, "LONG", -1)
+    (runs / "bad").mkdir()
+    (runs / "bad" / "record.jsonl").write_text("nonsense\n")
+
+    def state():
+        return {one.name: one.state for one in shelf.glances()}["bad"]
+
+    while state() == "reading":
+        pass
+    assert state() == "broken"
+    shutil.copy(runs / "log" / "record.jsonl", runs / "bad" / "record.jsonl")
+    while state() == "reading":
+        pass
+    assert state() == "killed"
+
+
+def test_what_waits_to_be_read_is_left_when_it_closes(runs, monkeypatch):
+    monkeypatch.setattr(module, "LONG", -1)
+    shelf, go = Shelf(runs), threading.Event()
+    reads = []
+    monkeypatch.setattr(shelf, "run", lambda name: reads.append(name) or (go.wait(30) and None))
+    shelf.glances()
+    shelf.close()
+    go.set()
+    shelf._reader.shutdown(wait=True)
+    assert len(reads) <= 1
+
+
+def test_runs_that_vanish_are_forgotten(shelf, runs):
+    shelf.glances()
+    shutil.rmtree(runs / "log")
+    assert [one.name for one in shelf.glances()] == ["tiny"]
+    assert list(shelf._glances) == ["tiny"] and "log" not in shelf._runs
+
+
+NO_RUNS = [
+    "",
+    ".",
+    "..",
+    "../tiny",
+    "tiny/../tiny",
+    "none",
+    "/etc",
+    "tiny\x00",
+    "a\nb",
+    "\udcff",
+    "tiny/checkpoints",
+]
 
 
 @pytest.mark.parametrize("name", NO_RUNS)
@@ -121,7 +201,7 @@ def test_a_picture_too_large_to_show_is_not(shelf, runs, monkeypatch):
 
 def test_a_kept_glance_of_another_state_or_kind_is_not_believed(shelf, runs):
     truth = shelf.glance("log")
-    place = module._place(runs / "log" / "record.jsonl")
+    place = glance.place_of(runs / "log" / "record.jsonl")
     kept = json.loads(place.read_text())
     for change in (
         {"stamp": [1, 2, 3]},

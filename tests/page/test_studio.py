@@ -2,15 +2,16 @@
 
 import json
 import shlex
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from commands.command_line import say
+from PIL import Image
 
 from triptych.errors import UserError
 from triptych.page.studio import KEPT_MODELS, LARGEST_SEED, MOST_IMAGES, MOST_STEPS, Order, Studio
-from triptych.runs import Run
 
 
 @pytest.fixture
@@ -30,40 +31,48 @@ def order(**more) -> Order:
 def test_it_draws_what_the_command_beside_it_draws(studio, runs, tmp_path, capsys):
     asked = order(scale=2.0, classes=("3", "5"), seed=7, above=0.1, below=500.0, checkpoint="epoch-00004")
     moment = last(studio.draw(asked))
-    command = asked.command(runs)
+    command = studio.command(asked, runs)
     assert command == (
         f"triptych sample {shlex.quote(str(runs / 'tiny'))} --checkpoint epoch-00004 --sampler ddim:3 "
-        "--guidance 2 --guide cfg,above=0.1,below=500 --classes 3 5 --seed 7 --count 4 --gif"
+        "--guidance 2 --guide cfg,above=0.1,below=500 --classes 3 5 --seed 7 --per-class 2 --gif"
     )
     capsys.readouterr()
-    assert say(*shlex.split(command)[1:], "--json", "--singles", "--device", "cpu") == 0
+    assert say(*shlex.split(command)[1:], "--json", "--device", "cpu") == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["network_calls"] == moment.calls == 5  # of three steps one lies outside of the interval
-    run = Run(runs / "tiny")
-    model = run.model("epoch-00004", device="cpu")
-    request = run.request(
-        model,
-        count=4,
-        guidance=2.0,
-        sampler="ddim:3",
-        seed=7,
-        classes=[3, 5],
-        guide="cfg,above=0.1,below=500",
-    )
-    pixels, labels = run.sample(model, request)
-    assert labels.tolist() == [3, 5, 3, 5]
-    shots = list(studio._opened(asked)[2].labels(torch.arange(4), 10).tolist())
-    assert shots == [3, 5, 3, 5]
-    assert np.array(moment.picture).shape == np.array(last(studio.draw(asked)).picture).shape
-    assert drawn_pixels(studio, asked).sub(pixels.int()).abs().max() <= 1
+    theirs = np.array(Image.open(told["grid"]).convert("L"), dtype=int)
+    mine = np.array(moment.picture.convert("L"), dtype=int)
+    assert theirs.shape == mine.shape and np.abs(theirs - mine).max() <= 1
 
 
-def drawn_pixels(studio, asked):
-    """Return the finished images of an order as int32."""
-    from triptych.page.studio import _shots
+@pytest.mark.parametrize(
+    ("more", "ending"),
+    [
+        ({"count": 4}, "--guidance 1 --seed 0 --count 4 --gif"),
+        ({"count": 20}, "--guidance 1 --seed 0 --per-class 2 --gif"),
+        ({"count": 20, "scale": 0.0, "classes": ("3",)}, "--guidance 0 --seed 0 --count 20 --gif"),
+        ({"scale": 1.2345678, "count": 4}, "--guidance 1.2345678 --seed 0 --count 4 --gif"),
+    ],
+)
+def test_the_command_says_what_is_drawn(studio, more, ending):
+    assert studio.command(order(**more), Path("runs")).endswith(f"--sampler ddim:3 {ending}")
 
-    _, model, request = studio._opened(asked)
-    return last(_shots(model, request)).x.int()
+
+def test_of_a_model_without_classes_it_says_nothing_of_them():
+    command = order(scale=2.0, classes=("3",), above=1.0).command(Path("runs"), 0)
+    assert command == "triptych sample runs/tiny --checkpoint last --sampler ddim:3 --seed 0 --count 4 --gif"
+
+
+def test_two_never_draw_at_once(studio):
+    first, second = studio.draw(order(steps=1000)), studio.draw(order())
+    next(first)
+    waits = threading.Thread(target=lambda: next(second))
+    waits.start()
+    waits.join(0.3)
+    assert waits.is_alive()
+    first.close()
+    waits.join(10)
+    assert not waits.is_alive()
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "heun", "dpm++"])
@@ -119,12 +128,16 @@ def test_models_are_kept_and_opened_again_when_the_record_has_changed(studio, ru
         ({"count": 0}, "images 0: out of range; choose 1 to 64"),
         ({"count": MOST_IMAGES + 1}, "images 65"),
         ({"steps": 0}, "steps 0"),
-        ({"steps": MOST_STEPS + 1}, "steps 1001: out of range; choose 1 to 1000"),
+        ({"steps": MOST_STEPS + 1}, "steps 1001: out of range; choose 1 to 1,000"),
         ({"scale": -1.0}, "guidance scale -1"),
         ({"scale": 21.0}, "guidance scale 21"),
         ({"scale": float("nan")}, "guidance scale nan"),
         ({"seed": -1}, "seed -1"),
-        ({"seed": LARGEST_SEED + 1}, "seed 4294967296"),
+        ({"seed": LARGEST_SEED + 1}, "seed 4294967296: out of range; choose 0 to 4,294,967,295"),
+        ({"above": "x"}, "guided above x: out of range"),
+        ({"below": -1.0}, "guided up to -1.0"),
+        ({"checkpoint": ["last"]}, "what was filled in: it is of another kind"),
+        ({"classes": ("3",) * 2000}, "what was filled in"),
     ],
 )
 def test_numbers_beyond_what_the_page_draws_are_refused(more, told):
@@ -137,6 +150,7 @@ def test_numbers_beyond_what_the_page_draws_are_refused(more, told):
     ("more", "told"),
     [
         ({"run": "../tiny"}, "there is none of this name"),
+        ({"run": ""}, "drawing: no run is chosen; choose one that has checkpoints"),
         ({"run": "log"}, "no checkpoint 'last'"),
         ({"checkpoint": "../../tiny"}, "no checkpoint '../../tiny'"),
         ({"checkpoint": ""}, "no checkpoint chosen"),

@@ -9,7 +9,7 @@ from report.synthetic_run import RunWriter
 
 from triptych.errors import UserError
 from triptych.record import thinned as module
-from triptych.record.events import Event, HeldOut, Progress, Resumed
+from triptych.record.events import Device, Event, HeldOut, Progress, Resumed
 from triptych.record.record import Record
 from triptych.record.thinned import copy_of, thin, thinned
 
@@ -34,22 +34,33 @@ def test_few_figures_stay_as_they_are():
     assert thin(events, 10) == events
 
 
-def test_the_mean_over_steps_is_kept_and_counts_are_added_up():
+def started(step: int, attempt: int) -> Event:
+    resumed = Resumed("", (), {}, Device("V100", 1, 1), {}, 5000)
+    return Event("resumed", step, attempt, 0.0, resumed)
+
+
+def mean(events) -> float:
+    """Return the mean loss over the steps of one attempt that begins at step 1000."""
+    at = [event.step for event in events if isinstance(event.data, Progress)]
+    widths = [b - a for a, b in zip([1000, *at], at, strict=False)]
+    return sum(x.loss * n for x, n in zip(figures(events), widths, strict=True)) / sum(widths)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 400])
+def test_the_mean_over_steps_is_kept_and_counts_are_added_up_however_often_it_is_read(pieces):
     draws = random.Random(0)
-    steps = sorted(draws.sample(range(1, 5000), 400))
-    losses = [draws.random() for _ in steps]
-    events = [progress(s, x, spikes=1, not_finite=2) for s, x in zip(steps, losses, strict=True)]
-    found = thin(events, 20)
-    assert 20 <= len(found) <= 45
-    spans = [b - a for a, b in zip([steps[0] - 1, *steps], steps, strict=False)]
-    at = [event.step for event in found]
-    widths = [b - a for a, b in zip([steps[0] - 1, *at], at, strict=False)]
-    mean = sum(x * n for x, n in zip(losses, spans, strict=True)) / sum(spans)
-    shown = [data.loss for data in figures(found)]
-    assert sum(x * n for x, n in zip(shown, widths, strict=True)) / sum(widths) == pytest.approx(mean)
-    assert [data.gradient_norm for data in figures(found)] == pytest.approx([2 * x for x in shown])
-    assert (sum(d.spikes for d in figures(found)), sum(d.not_finite for d in figures(found))) == (400, 800)
-    assert at[-1] == steps[-1] and max(widths) <= 5000 / 20 + max(spans)
+    steps = sorted(draws.sample(range(1001, 5000), 400))
+    raw = [progress(s, draws.random() + 9 * (s < 1500), spikes=1, not_finite=2) for s in steps]
+    found = [started(1000, 0)]
+    for i in range(pieces):
+        found = thin(found + raw[i * 400 // pieces : (i + 1) * 400 // pieces], 20)
+    kept = figures(found)
+    assert 20 <= len(kept) <= 45
+    assert mean(found) == pytest.approx(mean(raw))
+    assert kept[0].loss > 8, "the start of the curve stands"
+    assert [data.gradient_norm for data in kept] == pytest.approx([2 * data.loss for data in kept])
+    assert (sum(d.spikes for d in kept), sum(d.not_finite for d in kept)) == (400, 800)
+    assert found[-1].step == steps[-1]
 
 
 def test_what_is_no_number_spoils_no_mean():
@@ -101,7 +112,7 @@ def test_the_short_way_reads_what_the_long_one_does(tmp_path):
     assert [str(event) for event in told] == [str(event) for event in truth]
 
 
-@pytest.mark.parametrize("harm", ["other record", "cut", "flipped", "emptied", "layout", "text"])
+@pytest.mark.parametrize("harm", ["other record", "middle", "cut", "flipped", "emptied", "layout", "text"])
 def test_a_copy_of_something_else_is_made_anew(tmp_path, harm, monkeypatch):
     run = RunWriter(tmp_path / "run", epochs=100)
     run.train(range(1, 51))
@@ -113,6 +124,8 @@ def test_a_copy_of_something_else_is_made_anew(tmp_path, harm, monkeypatch):
         other = RunWriter(tmp_path / "other", epochs=100, backbone="unet")
         other.train(range(1, 71))
         other.record.path.rename(run.record.path)
+    elif harm == "middle":
+        run.record.path.write_bytes(run.record.path.read_bytes().replace(b'"epoch": 25.0', b'"epoch": 26.0'))
     elif harm == "cut":
         copy.write_bytes(data[: len(data) // 2])
     elif harm == "flipped":
@@ -120,11 +133,11 @@ def test_a_copy_of_something_else_is_made_anew(tmp_path, harm, monkeypatch):
     elif harm == "emptied":
         copy.write_bytes(b"")
     elif harm == "layout":
-        monkeypatch.setattr(module, "LAYOUT", 2)
+        monkeypatch.setattr(module, "LAYOUT", 99)
     else:
         copy.write_bytes(b'{"read": "all"}\nnonsense')
     assert thinned(run.record.path).events == Record(run.record.path).events()
-    assert copy.read_bytes() == data or harm in ("other record", "layout")
+    assert copy.read_bytes() == data or harm in ("other record", "middle", "layout")
 
 
 def test_a_line_that_is_being_written_is_left_for_the_next_time(tmp_path):
@@ -134,6 +147,8 @@ def test_a_line_that_is_being_written_is_left_for_the_next_time(tmp_path):
     run.record.path.write_bytes(whole[:-20])
     assert len(thinned(run.record.path).events) == len(whole.splitlines()) - 1
     run.record.path.write_bytes(whole)
+    assert thinned(run.record.path).events == Record(run.record.path).events()
+    run.record.path.write_bytes(whole[:-1])  # only its end is missing
     assert thinned(run.record.path).events == Record(run.record.path).events()
 
 

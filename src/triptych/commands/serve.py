@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -63,9 +64,11 @@ def run(tokens: Sequence[str]) -> int:
     ):
         if not options.quiet:
             host, port = bound.getsockname()[:2]
-            shown = "127.0.0.1" if host == "0.0.0.0" else host
+            shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
             print(f"http://{shown}:{port}/  (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[bound])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
+        config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run(sockets=[bound])
     return 0
 
 
@@ -84,6 +87,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, reuse_port=False)
-    except OSError as error:
-        found = os.strerror(error.errno).lower() if error.errno else str(error)
+    except (OSError, UnicodeError) as error:
+        known = isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno
+        found = os.strerror(known).lower() if known else "there is no such address"
         raise UserError(f"serve on {host}:{port}", found, "choose another --port, 0 for any") from error

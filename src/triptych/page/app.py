@@ -16,8 +16,6 @@ from triptych.page.playground_tab import playground_tab
 from triptych.page.run_tab import run_tab
 from triptych.report.language import LANGUAGES
 
-REMEMBERED = 3600
-"""Seconds after which what was shown is removed from the scratch folder."""
 FONTS = [
     "system-ui",
     "-apple-system",
@@ -35,7 +33,7 @@ def build(place: Place) -> gr.Blocks:
     """Return the page in one language."""
     words = place.words
     title = words("page_title", folder=place.shelf.root.name)
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(REMEMBERED, REMEMBERED)) as page:
+    with gr.Blocks(title=title, analytics_enabled=False) as page:
         other = next(code for code in LANGUAGES if code != words.code)
         link = f'<a id="language" href="../{other}/">{words("other_language")}</a>'
         gr.HTML(f'<div class="triptych-head"><h1>{escape(title)}</h1>{link}</div>')
@@ -52,27 +50,37 @@ def build(place: Place) -> gr.Blocks:
         names = gr.State([])
 
         def opened(last: str | None) -> list[Any]:
-            found, models = place.shelf.names(), place.shelf.drawable()
-            name = last if last in found else next(iter(found), None)
-            model = last if last in models else next(iter(models), None)
+            glances = place.shelf.glances()
+            found, models = [one.name for one in glances], place.shelf.drawable()
+            readable = [one.name for one in glances if one.state not in ("broken", "reading")]
+            name = last if last in found else next(iter(readable), None)
+            return [*chosen(name, found, models), [found, models]]
+
+        def chosen(name: str | None, found: list[str], models: list[str]) -> list[Any]:
+            model = name if name in models else next((one for one in found if one in models), None)
             several = gr.update(choices=models, value=[model] if model else [])
-            one = gr.update(choices=models, value=model)
-            return [gr.update(choices=found, value=name), several, one, [found, models]]
+            return [gr.update(choices=found, value=name), several, gr.update(choices=models, value=model)]
 
-        def renewed(before: list[list[str]]) -> list[Any]:
+        def renewed(name: str, several: list[str], model: str, before: list[list[str]]) -> list[Any]:
             found, models = place.shelf.names(), place.shelf.drawable()
-            if [found, models] == before:
+            if [sorted(found), models] == [sorted(before[0]), before[1]] if before else False:
                 return [gr.skip()] * 4
-            return [gr.update(choices=found), *[gr.update(choices=models)] * 2, [found, models]]
+            kept = [one for one in several or () if one in models]
+            return [
+                gr.update(choices=found, value=name if name in found else None),
+                gr.update(choices=models, value=kept),
+                gr.update(choices=models, value=model if model in models else None),
+                [found, models],
+            ]
 
-        def select(event: gr.SelectData) -> tuple[Any, Any]:
+        def select(event: gr.SelectData) -> list[Any]:
             name = event.row_value[fields.NAME]
-            return gr.update(value=name, choices=place.shelf.names()), gr.update(selected="run")
+            return [*chosen(name, place.shelf.names(), place.shelf.drawable()), gr.update(selected="run")]
 
         fields_of_runs = [run, compared, played, names]
         page.load(opened, remembered, fields_of_runs, **QUIETLY)
-        gr.Timer(LIVE).tick(renewed, names, fields_of_runs, **QUIETLY)
-        listed.select(select, None, [run, tabs], **QUIETLY)
+        gr.Timer(LIVE).tick(renewed, fields_of_runs, fields_of_runs, **QUIETLY)
+        listed.select(select, None, [run, compared, played, tabs], **QUIETLY)
         run.change(lambda name: name, run, remembered, **QUIETLY)
     return page
 

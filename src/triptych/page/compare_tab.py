@@ -7,8 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, one_line
+from triptych.errors import UserError
+from triptych.page.glance import ODD
+from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, told
 from triptych.page.sampler_fields import order, sampler_fields
+from triptych.page.studio import MOST_MODELS
 from triptych.report import numbers
 
 
@@ -20,7 +23,7 @@ def compare_tab(place: Place) -> gr.Dropdown:
             runs = gr.Dropdown([], multiselect=True, label=words("choose_runs"), elem_id="compare-runs")
             title = words("choose_checkpoints")
             checkpoints = gr.Dropdown([], multiselect=True, label=title, elem_id="compare-checkpoints")
-            how = sampler_fields(words)
+            how = sampler_fields(words, "compare")
             with gr.Row():
                 draw = gr.Button(words("draw"), variant="primary", elem_id="compare-draw")
                 cancel = gr.Button(words("cancel"), elem_id="compare-cancel")
@@ -43,18 +46,18 @@ class Comparison:
 
     @in_one_line
     def choices(self, names: list[str] | None) -> Any:
-        """Return the checkpoints that all of some runs have."""
-        found = [self.place.shelf.checkpoints(name) for name in names or ()]
-        shared = [one for one in found[0] if all(one in other for other in found)] if found else []
-        return gr.update(choices=shared, value=shared[:1])
+        """Return the checkpoints that any of some runs has."""
+        known = [self.place.shelf.checkpoints(name) for name in dict.fromkeys(names or ())]
+        found = list(dict.fromkeys(one for several in known for one in several))
+        return gr.update(choices=found, value=found[:1])
 
     def draw(
         self, names: list[str] | None, checkpoints: list[str] | None, *how: Any
     ) -> Iterator[tuple[Any, Any]]:
         """Yield how far it is, and at the end the picture of all."""
         words = self.words
-        with one_line():
-            orders = [order(name, at, *how) for name in names or () for at in checkpoints or ()]
+        try:
+            orders = [order(name, at, *how) for name, at in self._pairs(names, checkpoints)]
             for done, moment in self.place.studio.side_by_side(orders):
                 if moment.picture is None:
                     model = f"{orders[done].run}, {orders[done].checkpoint}"
@@ -66,3 +69,12 @@ class Comparison:
                 seconds, count = numbers.duration(moment.seconds), sum(one.count for one in orders)
                 calls = moment.calls // len(orders)
                 yield words("drawn", count=count, seconds=seconds, calls=calls), moment.picture
+        except (UserError, OSError, *ODD) as error:
+            yield told(error), gr.skip()
+
+    def _pairs(self, names: list[str] | None, checkpoints: list[str] | None) -> list[tuple[str, str]]:
+        """Return runs with those of the checkpoints that they have, as far as that is worth counting."""
+        chosen = list(dict.fromkeys(names or ()))[: MOST_MODELS + 1]
+        wanted = list(dict.fromkeys(checkpoints or ()))[: MOST_MODELS + 1]
+        known = {name: self.place.shelf.checkpoints(name) for name in chosen}
+        return [(name, at) for name in chosen for at in wanted if at in known[name]]

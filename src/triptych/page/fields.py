@@ -5,26 +5,32 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
-from triptych.page.shelf import Glance, Shelf
+from triptych.page.glance import Glance
+from triptych.page.shelf import Shelf
 from triptych.record.events import Previewed
 from triptych.report import numbers
 from triptych.report.curves import draw_curves
 from triptych.report.document import Block, Paragraph, Picture, Pictures
+from triptych.report.evaluation import legend
 from triptych.report.html import Pixels, fragment
 from triptych.report.language import Language
 from triptych.report.names import has_scale, metric_name, scale_name
 from triptych.report.plots import drawings
 from triptych.report.provenance import provenance
-from triptych.report.row_tables import metric_label, row_checkpoint
+from triptych.report.row_tables import figures_tables, metric_label, row_checkpoint
 from triptych.report.rows import Row, groups, metrics_of
 from triptych.report.run import Run
 from triptych.report.sampling import sampling_gifs, sampling_pictures
 from triptych.report.training import sampler_name
 from triptych.report.training_tables import import_table, training_table
+from triptych.report.verdicts import verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,9 +94,17 @@ def facts(run: Run, words: Language) -> str:
     return as_html([import_table(run, words) if run.history.imported else training_table(run, words)], words)
 
 
-def record(run: Run, words: Language) -> str:
-    """Return versions, attempts and the next command of a run, as HTML."""
-    return as_html(provenance(run, words), words)
+def record(run: Run, words: Language, folder: Path, *, live: bool) -> str:
+    """Return versions, attempts and the next command of a run, as HTML.
+
+    Args:
+        run: the run.
+        words: the language.
+        folder: where it lies for whoever types the command.
+        live: whether it is in training, so that there is nothing to be typed.
+    """
+    blocks = provenance(replace(run, folder=folder.as_posix()), words)
+    return as_html([one for one in blocks if not live or one not in (blocks[-1], blocks[-2])], words)
 
 
 def curves(run: Run) -> Image.Image | None:
@@ -120,11 +134,11 @@ def preview(run: Run, shelf: Shelf, number: int, words: Language) -> tuple[Image
     """Return the picture of a preview, counted from 1, and what stands above it."""
     found = previews(run, shelf)
     if not found:
-        return None, words("no_previews_yet")
+        return None, escape(words("no_previews_yet"))
     one = found[min(max(1, int(number)), len(found)) - 1]
     sampler = sampler_name(one.sampler, words)
     label = words("preview_label", epoch=numbers.plain(one.epoch), sampler=sampler)
-    return opened(shelf, run.picture(one.picture)), label
+    return opened(shelf, run.picture(one.picture)), escape(label)
 
 
 def opened(shelf: Shelf, path: str) -> Image.Image | None:
@@ -184,6 +198,16 @@ def evaluation_pictures(rows: Sequence[Row], words: Language) -> str:
         files[path] = drawn(one.draw)
         blocks += [Paragraph(one.caption), Pictures((Picture(path, one.caption),), WIDTH)]
     return as_html(blocks, words, files.get) if blocks else ""
+
+
+def evaluation_details(rows: Sequence[Row], words: Language) -> str:
+    """Return the evaluated rows as the report has them, with errors and verdicts, as HTML."""
+    blocks = [
+        block
+        for table in groups(rows)
+        for block in (*figures_tables(table, words), *legend(table, words), *verdicts(table, words))
+    ]
+    return as_html(blocks, words) if blocks else ""
 
 
 def sample_pictures(run: Run, shelf: Shelf, words: Language) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from triptych.page import fields
+from triptych.page.glance import Glance
 from triptych.page.place import LIVE, QUIETLY, Place
-from triptych.page.shelf import Glance
 
 
 def list_tab(page: gr.Blocks, place: Place) -> gr.Dataframe:

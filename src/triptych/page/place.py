@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from triptych.errors import UserError
+from triptych.page.glance import ODD, reason
 from triptych.page.shelf import Shelf
 from triptych.page.studio import Studio
 from triptych.report.language import Language
@@ -51,14 +53,18 @@ class Place:
     words: Language
 
 
+def told(error: Exception) -> str:
+    """Return a mistake, or why a record cannot be read, in one line."""
+    return str(error) if isinstance(error, UserError) else reason(error)
+
+
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Show the user's mistakes, and records that cannot be read, as one line on the page."""
+    """Show mistakes, and records that cannot be read, as one line; what is shown is taken for HTML."""
     try:
         yield
-    except (UserError, OSError) as error:
-        text = str(error) if isinstance(error, UserError) else error.strerror or str(error)
-        raise gr.Error(text, duration=None, print_exception=False) from error
+    except (UserError, OSError, *ODD) as error:
+        raise gr.Error(escape(told(error)), duration=20, print_exception=False) from error
 
 
 def in_one_line(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, one_line
+from triptych.errors import UserError
+from triptych.page.glance import ODD
+from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, told
 from triptych.page.sampler_fields import SamplerFields, order, sampler_fields
 from triptych.report import numbers
 
@@ -23,7 +25,7 @@ def playground_tab(place: Place) -> gr.Dropdown:
                 title = words("checkpoint")
                 checkpoint = gr.Dropdown([], label=title, min_width=140, elem_id="draw-checkpoint")
             classes = gr.Dropdown([], multiselect=True, label=words("class_title"), elem_id="draw-classes")
-            how: SamplerFields = sampler_fields(words)
+            how: SamplerFields = sampler_fields(words, "draw")
             with gr.Row():
                 above = gr.Number(0, label=words("above_title"), min_width=120)
                 below = gr.Number(0, label=words("below_title"), min_width=120)
@@ -73,14 +75,15 @@ class Playground:
         above: float | None,
         below: float | None,
         *how: Any,
-    ) -> Iterator[tuple[Any, Any, Any, str]]:
+    ) -> Iterator[tuple[Any, Any, Any, Any]]:
         """Yield how far it is, the images, the film of the whole way, and the command that draws the same."""
         words, place = self.words, self.place
-        with one_line():
+        keep = (gr.skip(), gr.skip(), gr.skip())
+        try:
             bounds = {"above": above or 0.0, "below": below or 0.0}
             asked = order(name, checkpoint, *how, classes=tuple(classes or ()), **bounds)
-            typed = asked.command(place.runs)
-            yield words("opening", checkpoint=asked.checkpoint, run=asked.run), gr.skip(), None, typed
+            yield words("opening", checkpoint=asked.checkpoint, run=asked.run), *keep
+            typed = place.studio.command(asked, place.runs)
             for moment in place.studio.draw(asked):
                 if moment.film is None:
                     yield words("step_of", step=moment.step, steps=moment.steps), moment.picture, None, typed
@@ -88,5 +91,7 @@ class Playground:
                 path = place.scratch / f"{secrets.token_hex(8)}.gif"
                 moment.film.save(path, title=asked.caption)
                 seconds = numbers.duration(moment.seconds)
-                told = words("drawn", count=asked.count, seconds=seconds, calls=moment.calls)
-                yield told, moment.picture, str(path), typed
+                text = words("drawn", count=asked.count, seconds=seconds, calls=moment.calls)
+                yield text, moment.picture, str(path), typed
+        except (UserError, OSError, *ODD) as error:
+            yield told(error), *keep  # what was drawn before stays beside its command

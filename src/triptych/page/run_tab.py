@@ -6,10 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+from triptych.errors import UserError
 from triptych.page import fields
+from triptych.page.glance import ODD, reason
 from triptych.page.place import LIVE, PICTURE, QUIETLY, Place, in_one_line
 
-SHOWN = 10
+SHOWN = 11
 """Fields that show a run."""
 
 
@@ -24,24 +26,26 @@ def run_tab(place: Place) -> gr.Dropdown:
             curves = gr.Image(elem_id="curves", **PICTURE)
         with gr.Column(scale=2, min_width=300):
             preview = gr.Image(elem_id="preview", **PICTURE)
-            label = gr.Markdown(elem_id="preview-label")
+            label = gr.HTML(elem_id="preview-label")
             title = words("preview_slider")
             slider = gr.Slider(1, 2, 1, step=1, interactive=False, label=title, elem_id="preview-number")
     evaluations = gr.Dataframe(
         label=words("evaluations"), interactive=False, elem_id="evaluations", max_height=420
     )
     pictures = gr.HTML()
+    with gr.Accordion(words("details"), open=False):
+        details = gr.HTML(elem_id="details")
     samples = gr.HTML(elem_id="samples")
     with gr.Accordion(words("training_title"), open=False):
         facts = gr.HTML(elem_id="facts")
     with gr.Accordion(words("record_title"), open=False):
         record = gr.HTML(elem_id="record")
     stamp = gr.State(None)
-    shown = [state, curves, slider, preview, label, evaluations, pictures, samples, facts, record]
+    shown = [state, curves, slider, preview, label, evaluations, pictures, details, samples, facts, record]
 
     run.change(view.show, run, [*shown, stamp], show_progress="minimal", api_visibility="private")
     slider.change(view.slide, [run, slider], [preview, label], **QUIETLY, trigger_mode="always_last")
-    gr.Timer(LIVE).tick(view.poll, [run, stamp], [*shown, stamp], **QUIETLY)
+    gr.Timer(LIVE).tick(view.poll, [run, slider, stamp], [*shown, stamp], **QUIETLY)
     return run
 
 
@@ -49,37 +53,22 @@ class RunView:
     """What the fields of the tab show of a run."""
 
     def __init__(self, place: Place):
-        self.shelf, self.words = place.shelf, place.words
+        self.shelf, self.words, self.runs = place.shelf, place.words, place.runs
 
-    @in_one_line
     def show(self, name: str | None) -> list[Any]:
-        """Return the values of all fields, and the state of the record that they are of."""
-        if not name:
-            return self._nothing()
-        words, shelf = self.words, self.shelf
-        run, rows, stamp = shelf.run(name), shelf.rows(name), shelf.stamp(name)
-        last = len(fields.previews(run, shelf))
-        table = {
-            "headers": fields.evaluation_titles(rows, words),
-            "data": fields.evaluation_rows(rows, words),
-        }
-        return [
-            words(f"state_{shelf.state(name)}", fault=""),
-            fields.curves(run),
-            gr.update(maximum=max(2, last), value=max(1, last), interactive=last > 1),
-            *fields.preview(run, shelf, last, words),
-            gr.update(value=table, datatype=fields.evaluation_kinds(rows), visible=bool(rows)),
-            fields.evaluation_pictures(rows, words),
-            fields.sample_pictures(run, shelf, words),
-            fields.facts(run, words),
-            fields.record(run, words),
-            stamp,
-        ]
+        """Return the values of all fields, and the state of the run that they are of."""
+        return self._shown(name, None)
 
-    @in_one_line
-    def poll(self, name: str | None, before: object) -> list[Any]:
-        """Return what `show` does where the record has changed since."""
-        return self._nothing() if not name or self.shelf.stamp(name) == before else self.show(name)
+    def poll(self, name: str | None, number: float, before: list[Any] | None) -> list[Any]:
+        """Return what `show` does where the run has changed since; the slider moves on only from its end."""
+        now = self._state(name)
+        if not name or now == before:
+            return [gr.skip()] * (SHOWN + 1)
+        try:
+            last = len(fields.previews(self.shelf.run(name), self.shelf))
+        except (UserError, OSError, *ODD):
+            last = 0
+        return self._shown(name, None if number >= max(1, last - 1) else int(number))
 
     @in_one_line
     def slide(self, name: str | None, number: float) -> tuple[Any, Any]:
@@ -88,5 +77,37 @@ class RunView:
             return gr.skip(), gr.skip()
         return fields.preview(self.shelf.run(name), self.shelf, int(number), self.words)
 
-    def _nothing(self) -> list[Any]:
-        return [gr.skip()] * (SHOWN + 1)
+    def _state(self, name: str | None) -> list[Any]:
+        """Return what changes whenever anything that is shown does."""
+        try:
+            return [name, *self.shelf.stamp(name or ""), self.shelf.state(name or "")]
+        except (UserError, OSError):
+            return [name, "gone"]
+
+    def _shown(self, name: str | None, number: int | None) -> list[Any]:
+        """Return the values of all fields, with a preview by its number, None: the last."""
+        if not name:
+            return [gr.skip()] * (SHOWN + 1)
+        words, shelf, state = self.words, self.shelf, self._state(name)
+        try:
+            run, rows = shelf.run(name), shelf.rows(name)
+            last = len(fields.previews(run, shelf))
+            at = last if number is None else min(number, last)
+            titles = fields.evaluation_titles(rows, words)
+            table = {"headers": titles, "data": fields.evaluation_rows(rows, words)}
+            return [
+                words(f"state_{state[-1]}", fault=""),
+                fields.curves(run),
+                gr.update(maximum=max(2, last), value=max(1, at), interactive=last > 1, visible=last > 0),
+                *fields.preview(run, shelf, at, words),
+                gr.update(value=table, datatype=fields.evaluation_kinds(rows), visible=bool(rows)),
+                fields.evaluation_pictures(rows, words),
+                fields.evaluation_details(rows, words),
+                fields.sample_pictures(run, shelf, words),
+                fields.facts(run, words),
+                fields.record(run, words, self.runs / name, live=state[-1] == "training"),
+                state,
+            ]
+        except (UserError, OSError, *ODD) as error:
+            empty = [None, gr.update(visible=False), None, "", gr.update(visible=False), "", "", "", "", ""]
+            return [words("state_broken", fault=reason(error)), *empty, state]

@@ -28,8 +28,8 @@ class SamplerFields:
         return [self.sampler, self.steps, self.scale, self.seed, self.count]
 
 
-def sampler_fields(words: Language) -> SamplerFields:
-    """Add the fields."""
+def sampler_fields(words: Language, tab: str) -> SamplerFields:
+    """Add the fields, which the page knows by the tab that they are in."""
     with gr.Row():
         sampler = gr.Dropdown(
             [(label, key) for key, label in SAMPLERS.items()],
@@ -37,10 +37,10 @@ def sampler_fields(words: Language) -> SamplerFields:
             label=words("sampler_title"),
             min_width=120,
         )
-        seed = gr.Number(0, label=words("seed"), precision=0, min_width=100, elem_id="seed")
-    steps = gr.Slider(1, MOST_STEPS, 50, step=1, label=words("steps_title"), elem_id="steps")
-    scale = gr.Slider(0, HIGHEST_SCALE, 1, step=0.05, label=words("scale_title"), elem_id="scale")
-    count = gr.Slider(1, MOST_IMAGES, 16, step=1, label=words("count_title"), elem_id="count")
+        seed = gr.Number(0, label=words("seed"), precision=0, min_width=100, elem_id=f"{tab}-seed")
+    steps = gr.Slider(1, MOST_STEPS, 50, step=1, label=words("steps_title"), elem_id=f"{tab}-steps")
+    scale = gr.Slider(0, HIGHEST_SCALE, 1, step=0.05, label=words("scale_title"), elem_id=f"{tab}-scale")
+    count = gr.Slider(1, MOST_IMAGES, 16, step=1, label=words("count_title"), elem_id=f"{tab}-count")
     return SamplerFields(sampler, steps, scale, seed, count)
 
 
@@ -54,7 +54,7 @@ def order(
     count: float,
     **more: Any,
 ) -> Order:
-    """Return what the fields say; `UserError` where a number is out of range."""
+    """Return what the fields say; `UserError` or `ValueError` where a number is none, or out of range."""
     return Order(
         run=run or "",
         checkpoint=checkpoint or "",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
+from asyncio import sleep
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
 
 from triptych.errors import UserError
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 USER = "triptych"
 SHORTEST_PASSWORD = 8
+REMEMBERED = 3600.0
+"""Seconds after which what was shown is removed from the scratch folder."""
+LOGIN = 1.0
+"""Seconds that a login takes."""
 
 
 def is_loopback(host: str) -> bool:
@@ -62,6 +68,7 @@ def application(runs: Path, password: str = "", device: str | None = None) -> It
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         shelf = Shelf(runs)
         studio = Studio(shelf, device)
+        done = Event()
 
         @app.get("/")
         def home(accept_language: str = Header("")) -> RedirectResponse:
@@ -69,18 +76,77 @@ def application(runs: Path, password: str = "", device: str | None = None) -> It
 
         # What draws takes seconds to load, which nobody need wait for.
         Thread(target=import_module, args=("triptych.runs",), daemon=True).start()
+        Thread(target=sweep, args=(Path(scratch), done), daemon=True).start()
         for code in LANGUAGES:
-            page = build(Place(shelf, studio, Path(scratch), runs, Language(code, PAGE)))
+            words = Language(code, PAGE)
+            page = build(Place(shelf, studio, Path(scratch), runs, words))
             page.queue(default_concurrency_limit=8, max_size=64)
             gr.mount_gradio_app(
                 app,
                 page,
                 path=f"/{code}",
                 auth=(USER, password) if password else None,
+                auth_message=words("login", user=USER),
                 footer_links=[],
                 show_error=True,
                 ssr_mode=False,
                 theme=theme(),
                 css=style(),
             )
-        yield app
+        app.add_middleware(Gate, open_to_others=bool(password))
+        try:
+            yield app
+        finally:
+            done.set()
+            shelf.close()
+
+
+class Gate:
+    """What is let in: no uploads, which the page has no use for; and where there is no password, nobody else.
+
+    A page of another site can make a browser ask this one, under its own name or a name of its own for
+    this machine: without a password only those are answered that ask for this machine by its own names, and
+    come from nowhere else. A login takes a second, so that passwords cannot be tried by the thousand.
+    """
+
+    def __init__(self, app: Any, open_to_others: bool):
+        self.app, self.open_to_others = app, open_to_others
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http" or self._is_welcome(scope):
+            if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/login"):
+                await sleep(LOGIN)
+            await self.app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _is_welcome(self, scope: Any) -> bool:
+        if scope["path"].rstrip("/").endswith("/upload"):
+            return False
+        if self.open_to_others:
+            return True
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        asked = [headers.get("host", "")]
+        if "origin" in headers:
+            asked.append(headers["origin"].partition("://")[2])
+        return all(is_loopback(host_of(name)) for name in asked)
+
+
+def host_of(address: str) -> str:
+    """Return the host of `127.0.0.1:7860`, `localhost` or `[::1]:7860`."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.rpartition(":")[0] if address.count(":") == 1 else address
+
+
+def sweep(scratch: Path, done: Event, age: float = REMEMBERED, pause: float = 60.0) -> None:
+    """Remove what was shown long ago from the scratch folder, again and again, until it is done."""
+    while not done.wait(pause):
+        for path in scratch.rglob("*"):
+            with suppress(OSError):
+                if path.is_file() and time.time() - path.stat().st_mtime > age:
+                    path.unlink()

@@ -5,27 +5,24 @@ Nothing here loads torch, writes into the folder, or leaves it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 from threading import Lock
 
 from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.checkpoints.lock import holder
 from triptych.errors import UserError
-from triptych.record.codec import decode, encode
-from triptych.record.history import lowest_error
+from triptych.page.glance import ODD, Glance, Stamp, glance_of, keep_glance, kept_glance, reason, stamp_of
 from triptych.record.record import FILE_NAME
 from triptych.record.thinned import copy_of, thinned
-from triptych.report.names import metric_name
-from triptych.report.rows import Row, headline, ranked, rows_of
+from triptych.report.rows import Row, rows_of
 from triptych.report.run import Run
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no page shows: control characters, and bytes of a name that are no text."""
 LARGEST_PICTURE = 64 << 20
 """Bytes of a picture that is shown; our own are far smaller."""
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"\xff\xd8\xff")
@@ -35,32 +32,6 @@ RANKING = ("fid", "fd_classifier")
 """Metrics whose best checkpoint can be chosen by name."""
 LONG = 1 << 18
 """Bytes of a record from which on it is read for the list while others are shown already."""
-
-Stamp = tuple[int, int, int]
-"""Of a record: its inode, when it was last written to, and its size."""
-
-
-@dataclass(frozen=True)
-class Glance:
-    """A run in one line; NaN and None where there is nothing to say."""
-
-    name: str
-    """Of its folder."""
-    model: str = ""
-    data: str = ""
-    state: str = "broken"
-    """training, finished, stopped, killed, imported, written, reading or broken."""
-    epochs: float = math.nan
-    planned: float = math.nan
-    loss: float = math.nan
-    lowest_mse: float = math.nan
-    metric: str = ""
-    """Of the best evaluated figure, as it is printed."""
-    figure: float = math.nan
-    changed: float = math.nan
-    """Unix time of the last event."""
-    fault: str = ""
-    """Why it cannot be read."""
 
 
 class Shelf:
@@ -121,12 +92,16 @@ class Shelf:
         Broken ones come with the reason, and those whose long records are read for the first time as no more
         than their names: they are read meanwhile, so that a later call knows them.
         """
-        found = [self._soon(name) for name in self.names()]
+        names = self.names()
+        found = [self._soon(name) for name in names]
         with self._lock:
+            for known in (self._runs, self._glances):
+                for gone in known.keys() - set(names):
+                    del known[gone]
             fresh = [one.name for one in found if one.state == "reading" and one.name not in self._asked]
             self._asked.update(fresh)
         for name in fresh:
-            self._reader.submit(self.glance, name)
+            self._reader.submit(self._read, name)
         return sorted(found, key=lambda one: (math.isnan(one.changed), -one.changed, one.name))
 
     def glance(self, name: str) -> Glance:
@@ -141,11 +116,15 @@ class Shelf:
         try:
             found = glance_of(name, self.run(name))
             keep_glance(self.root / name / FILE_NAME, stamp, found)
-        except (UserError, OSError) as error:
+        except (UserError, OSError, *ODD) as error:
             found = Glance(name, fault=reason(error))
         with self._lock:
             self._glances[name] = stamp, found
         return found
+
+    def close(self) -> None:
+        """Leave unread what waits to be read."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     def state(self, name: str) -> str:
         """Return a run's state as it is now: only a lock tells that one is in training."""
@@ -185,13 +164,21 @@ class Shelf:
         return stamp_of(self.folder(name) / FILE_NAME)
 
     def _has(self, name: str) -> bool:
-        if name in ("", ".", "..") or CONTROL.search(name) or PurePath(name).name != name:
+        if name in ("", ".", "..") or UNFIT.search(name) or PurePath(name).name != name:
             return False
         try:
             record = (self.root / name / FILE_NAME).resolve()
             return record.is_relative_to(self.root) and record.is_file()
         except (OSError, ValueError, RuntimeError):  # such as a link that leads to itself
             return False
+
+    def _read(self, name: str) -> None:
+        """Read a long record, so that it is known."""
+        try:
+            self.glance(name)
+        finally:
+            with self._lock:
+                self._asked.discard(name)
 
     def _known(self, name: str) -> Glance | None:
         """Return what is known of a run as its record is now; None: nothing yet."""
@@ -211,79 +198,21 @@ class Shelf:
         """Return a run at a glance, or its name alone where that would take long."""
         try:
             known = self._known(name)
-            long = known is None and self.stamp(name)[2] > LONG
-            if long and not copy_of(self.root / name / FILE_NAME).exists():
+            if known is None and self._is_long(name):
                 return Glance(name, state="reading")
         except (UserError, OSError):
             pass  # `glance` tells it
         return self._now(self.glance(name))
+
+    def _is_long(self, name: str) -> bool:
+        """Whether a record takes long to read: it is large, and nothing of it was read before."""
+        with self._lock:
+            if name in self._runs or name in self._glances:
+                return False
+        return self.stamp(name)[2] > LONG and not copy_of(self.root / name / FILE_NAME).exists()
 
     def _now(self, glance: Glance) -> Glance:
         """Return a glance with the state that only the run's lock can tell."""
         if glance.state != "killed" or not holder(self.root / glance.name):
             return glance
         return replace(glance, state="training")
-
-
-def reason(error: UserError | OSError) -> str:
-    """Return why a run cannot be read, without where it lies."""
-    return error.found if isinstance(error, UserError) else str(error.strerror or error).lower()
-
-
-def stamp_of(record: Path) -> Stamp:
-    """Return what changes whenever a record does; OSError where there is none."""
-    stat = record.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
-def kept_glance(record: Path, stamp: Stamp, name: str) -> Glance | None:
-    """Return what was kept of a record, if it is of this state of it."""
-    try:
-        kept = json.loads(_place(record).read_bytes())
-        found = decode(kept["glance"], Glance)
-        return found if kept["stamp"] == list(stamp) and found.name == name else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def keep_glance(record: Path, stamp: Stamp, glance: Glance) -> None:
-    """Keep a glance for the next time; a cache that cannot be written costs time and nothing else."""
-    with suppress(OSError):
-        _place(record).write_text(json.dumps({"stamp": stamp, "glance": encode(glance, Glance)}))
-
-
-def _place(record: Path) -> Path:
-    return copy_of(record).with_suffix(".glance.json")
-
-
-def glance_of(name: str, run: Run) -> Glance:
-    """Return a run at a glance."""
-    history = run.history
-    progress, best = history.last_progress, history.best_held_out
-    rows = rows_of(run, run.backbone)
-    metric = headline(rows)
-    figure = ranked(rows, metric)[0][2].estimate if metric else math.nan
-    trained = not history.imported
-    return Glance(
-        name=name,
-        model=run.backbone,
-        data=run.data,
-        state=_state(run),
-        epochs=run.epochs_done if trained else math.nan,
-        planned=run.planned_epochs if trained else math.nan,
-        loss=progress.data.loss if progress else math.nan,
-        lowest_mse=lowest_error(best.data)[0] if best else math.nan,
-        metric=metric_name(metric).label if metric else "",
-        figure=figure,
-        changed=max(event.seconds for event in history.events),
-    )
-
-
-def _state(run: Run) -> str:
-    """Return what the record tells; one that is open may have been killed, or be written to."""
-    if run.history.imported:
-        return "imported"
-    if run.written_in:
-        return "written"
-    end = run.attempts[-1].end
-    return "killed" if end == "open" else end

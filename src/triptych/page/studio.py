@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
@@ -33,8 +34,15 @@ KEPT_MODELS = 4
 """Opened models that are kept for the next request."""
 HIGHEST_SCALE = 20.0
 LARGEST_SEED = 2**32 - 1
+MOST_CLASSES = 1000
 PAUSE = 0.25
 """Seconds between two looks at images that are being drawn."""
+
+
+def typed(number: float) -> str:
+    """Return a number as it is typed: `2`, or with as many digits as it has."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 @dataclass(frozen=True)
@@ -55,21 +63,29 @@ class Order:
     count: int = 16
 
     def __post_init__(self) -> None:
-        """Raise `UserError` where a number is beyond what the page draws."""
-        for what, value, least, most in (
-            ("images", self.count, 1, MOST_IMAGES),
-            ("steps", self.steps, 1, MOST_STEPS),
-            ("guidance scale", self.scale, 0, HIGHEST_SCALE),
-            ("seed", self.seed, 0, LARGEST_SEED),
+        """Raise `UserError` where something is of another kind, or beyond what the page draws."""
+        names = (self.run, self.checkpoint, self.sampler, *self.classes)
+        if not all(isinstance(name, str) for name in names) or len(self.classes) > MOST_CLASSES:
+            raise UserError("what was filled in", "it is of another kind", "choose from the lists")
+        if not self.run:
+            raise UserError("drawing", "no run is chosen", "choose one that has checkpoints")
+        for what, value, most in (
+            ("images", self.count, MOST_IMAGES),
+            ("steps", self.steps, MOST_STEPS),
+            ("guidance scale", self.scale, HIGHEST_SCALE),
+            ("guided above", self.above, LARGEST_SEED),
+            ("guided up to", self.below, LARGEST_SEED),
+            ("seed", self.seed, LARGEST_SEED),
         ):
-            if value is None or not least <= value <= most:
-                raise UserError(f"{what} {value}", "out of range", f"choose {least} to {most:g}")
+            least = 1 if what in ("images", "steps") else 0
+            if not isinstance(value, int | float) or not least <= value <= most:
+                raise UserError(f"{what} {value}", "out of range", f"choose {least} to {most:,}")
 
     @property
     def guide(self) -> str:
         """How it is guided: `cfg,above=0.2,below=3`."""
-        bounds = [f"above={self.above:g}"] if self.above else []
-        bounds += [f"below={self.below:g}"] if self.below else []
+        bounds = [f"above={typed(self.above)}"] if self.above else []
+        bounds += [f"below={typed(self.below)}"] if self.below else []
         return ",".join(["cfg", *bounds])
 
     @property
@@ -77,13 +93,17 @@ class Order:
         """What stands above the film."""
         return f"{self.run}, {self.checkpoint}, {self.sampler}:{self.steps}, seed {self.seed}"
 
-    def command(self, runs: Path) -> str:
-        """Return what is typed to draw the same."""
+    def command(self, runs: Path, classes: int) -> str:
+        """Return what is typed to draw the same, of a model of `classes` classes (0: unconditional)."""
         parts = ["triptych", "sample", str(runs / self.run), "--checkpoint", self.checkpoint]
-        parts += ["--sampler", f"{self.sampler}:{self.steps}", "--guidance", f"{self.scale:g}"]
-        parts += ["--guide", self.guide] if self.guide != "cfg" and self.scale > 1 else []
-        parts += ["--classes", *self.classes] if self.classes and self.scale else []
-        return shlex.join([*parts, "--seed", str(self.seed), "--count", str(self.count), "--gif"])
+        parts += ["--sampler", f"{self.sampler}:{self.steps}"]
+        shown = classes > 0 and self.scale > 0
+        parts += ["--guidance", typed(self.scale)] if classes else []
+        parts += ["--guide", self.guide] if self.guide != "cfg" and self.scale > 1 and classes else []
+        parts += ["--classes", *self.classes] if self.classes and shown else []
+        each, rest = divmod(self.count, len(self.classes) or classes or 1)
+        number = ["--per-class", str(each)] if shown and not rest else ["--count", str(self.count)]
+        return shlex.join([*parts, "--seed", str(self.seed), *number, "--gif"])
 
 
 @dataclass(frozen=True)
@@ -106,10 +126,13 @@ class Studio:
         self.shelf = shelf
         self.device = device
         self._models: OrderedDict[tuple, tuple[Run, Model]] = OrderedDict()
+        self._busy = Lock()
 
-    def check(self, order: Order) -> None:
-        """Raise `UserError` where an order cannot be met; nothing is drawn."""
-        self._opened(order)
+    def command(self, order: Order, runs: Path) -> str:
+        """Return what is typed to draw an order's images; UserError where it cannot be met."""
+        with self._busy:
+            _, model, _ = self._opened(order)
+        return order.command(runs, model.denoiser.backbone.classes)
 
     def draw(self, order: Order) -> Iterator[Moment]:
         """Yield moments of the drawing; whoever closes the iterator stops it.
@@ -117,6 +140,10 @@ class Studio:
         Raises:
             UserError: the order cannot be met.
         """
+        with self._busy:
+            yield from self._drawn(order)
+
+    def _drawn(self, order: Order) -> Iterator[Moment]:
         run, model, request = self._opened(order)
         film, start, looked = Film(request.sampler.steps + 1), time.perf_counter(), 0.0
         steps, shot = request.sampler.steps, None
@@ -142,6 +169,10 @@ class Studio:
         if not 1 <= len(orders) <= MOST_MODELS:
             asked = f"{len(orders)} checkpoints side by side"
             raise UserError(asked, "out of range", f"choose 1 to {MOST_MODELS}")
+        with self._busy:
+            yield from self._side_by_side(orders)
+
+    def _side_by_side(self, orders: Sequence[Order]) -> Iterator[tuple[int, Moment]]:
         opened = [self._opened(order) for order in orders]
         data = [run.record.history().origin.data for run, _, _ in opened]
         for (run, _, _), images in zip(opened, data, strict=True):

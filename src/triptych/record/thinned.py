@@ -14,21 +14,18 @@ import secrets
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from triptych.cache_place import cache_folder
 from triptych.errors import UserError
 from triptych.record.codec import CodecError
-from triptych.record.events import Event, Progress
+from triptych.record.events import Event, Progress, Resumed, Started
 from triptych.record.history import History
-from triptych.record.record import decode_line, encode_line
+from triptych.record.record import decode_line, encode_line, is_whole
 
 MOST = 500
 """Stretches that figures of training are averaged in, at least; there are up to twice as many."""
-LAYOUT = 1
+LAYOUT = 2
 """Of the copies: raised when they are written otherwise."""
-ENDS = 256
-"""Bytes at the start of a record, and before the place that a copy ends at, by which it is known again."""
 PROGRESS = b'{"kind": "progress"'
 COUNTS = ("not_finite", "spikes", "overflows")
 MEANS = ("loss", "gradient_norm", "images_per_second")
@@ -45,22 +42,15 @@ def thinned(record: Path) -> History:
         UserError: a line is broken.
         OSError: the file cannot be read.
     """
-    copy = copy_of(record)
-    with record.open("rb") as file:
-        read, events = _known(copy, file)
-        file.seek(read)
-        fresh = file.read()
-        *lines, last = fresh.split(b"\n")  # the last is empty, or still being written
-        if lines:
-            events = thin(events + [_decoded(line, record) for line in lines])
-            read += len(fresh) - len(last)
-            file.seek(0)
-            head = file.read(ENDS)
-            file.seek(max(0, read - ENDS))
-            _keep(
-                copy, events, {"read": read, "head": _hash(head), "tail": _hash(file.read(min(read, ENDS)))}
-            )
-    return History(tuple(events), record)
+    copy, data = copy_of(record), record.read_bytes()
+    read, events = _known(copy, data)
+    *lines, last = data[read:].split(b"\n")  # the last is empty, or still being written, or lacks its end
+    whole = [last] if last and is_whole(last) else []
+    if lines:
+        events = thin(events + [_decoded(line, record) for line in lines])
+        read = len(data) - len(last)
+        _keep(copy, events, {"read": read, "record": _hash(data[:read])})
+    return History((*events, *(_decoded(line, record) for line in whole)), record)
 
 
 def copy_of(record: Path) -> Path:
@@ -96,13 +86,13 @@ def thin(events: list[Event], most: int = MOST) -> list[Event]:
 
 
 def _spans(events: list[Event], places: list[int]) -> list[tuple[int, int]]:
-    """Return each place with the steps that its figures are of: those since the figures before."""
-    spans, attempt, step = [], -1, 0
+    """Return each place with the steps that its figures are of: since the last, or its attempt's start."""
+    begun = {event.attempt: event.step for event in events if isinstance(event.data, Started | Resumed)}
+    spans = []
     for place in places:
         event = events[place]
-        begun = step if event.attempt == attempt and step < event.step else max(0, event.step - 1)
-        spans.append((place, max(1, event.step - begun)))
-        attempt, step = event.attempt, event.step
+        spans.append((place, max(1, event.step - begun.get(event.attempt, 0))))
+        begun[event.attempt] = event.step
     return spans
 
 
@@ -135,20 +125,15 @@ def _decoded(line: bytes, record: Path) -> Event:
         raise UserError(f"reading {record}", str(error), "restore the file from a copy") from None
 
 
-def _known(copy: Path, file: BinaryIO) -> tuple[int, list[Event]]:
+def _known(copy: Path, data: bytes) -> tuple[int, list[Event]]:
     """Return how far of a record its copy holds, and the events; nothing where it is not of this record."""
     try:
         head, *lines = copy.read_bytes().splitlines()
         told = json.loads(head)
-        read, size = told["read"], os.fstat(file.fileno()).st_size
-        if told["layout"] != LAYOUT or type(read) is not int or not 0 < read <= size:
+        read = told["read"]
+        if told["layout"] != LAYOUT or type(read) is not int or not 0 < read <= len(data):
             return 0, []
-        file.seek(0)
-        begins = _hash(file.read(ENDS))
-        file.seek(max(0, read - ENDS))
-        if (begins, _hash(file.read(min(read, ENDS)))) != (told["head"], told["tail"]):
-            return 0, []
-        if hashlib.sha256(b"\n".join(lines)).hexdigest() != told["sha256"]:
+        if told["record"] != _hash(data[:read]) or told["sha256"] != _hash(b"\n".join(lines)):
             return 0, []
         return read, [_decoded(line, copy) for line in lines]
     except (OSError, ValueError, KeyError, TypeError, UserError):
@@ -158,7 +143,7 @@ def _known(copy: Path, file: BinaryIO) -> tuple[int, list[Event]]:
 def _keep(copy: Path, events: list[Event], about: dict) -> None:
     """Write a copy; a cache that cannot be written costs time and nothing else."""
     lines = b"".join(encode_line(event) for event in events).rstrip(b"\n")
-    head = about | {"layout": LAYOUT, "sha256": hashlib.sha256(lines).hexdigest()}
+    head = about | {"layout": LAYOUT, "sha256": _hash(lines)}
     aside = copy.with_name(f".{copy.name}.{secrets.token_hex(8)}")
     with suppress(OSError):
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -82,4 +82,7 @@ def version(key: str, value: str) -> str:
 
 def moment(seconds: float) -> str:
     """Return a Unix time as `2025-12-22 10:35:00`, in UTC, so that it is the same wherever it is written."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "?"
