@@ -195,7 +195,7 @@ def test_what_is_no_picture_is_not_shown(shelf, path):
 
 def test_a_picture_too_large_to_show_is_not(shelf, runs, monkeypatch):
     assert shelf.picture("log/samples/epoch-00100 ddim-50.png") is not None
-    monkeypatch.setattr(module, "LARGEST_PICTURE", 10)
+    monkeypatch.setattr("triptych.record.picture_files.LARGEST", 10)
     assert shelf.picture("log/samples/epoch-00100 ddim-50.png") is None
 
 

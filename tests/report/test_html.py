@@ -174,6 +174,33 @@ def test_files_of_another_kind_are_never_written_over(run, tmp_path, name):
     assert (tmp_path / name).read_text().endswith("mine")
 
 
+@pytest.mark.parametrize("name", ["log.pdf", "log.txt", "log.HTM"])
+def test_what_it_cannot_be_written_as_is_told(run, tmp_path, name):
+    with pytest.raises(UserError, match=r"it cannot be written as \.\w+; end it in \.md or \.html"):
+        report([run.folder], tmp_path / name)
+
+
+def test_a_post_of_the_users_own_is_never_written_over_and_older_reports_are(run, tmp_path):
+    post = tmp_path / "EXPERIMENTS.md"
+    post.write_text("---\ndate: 2026-01-01 00:00:00\ntags:\n  - mine\n---\n\n# Mine\n")
+    with pytest.raises(UserError, match="a file of another kind is there"):
+        report([run.folder], tmp_path)
+    tags = "  - digits\n  - diffusion\n  - experiments\n"
+    post.write_text(f"---\ndate: 2026-01-01 00:00:00\ntags:\n{tags}---\n")
+    assert report([run.folder], tmp_path)[0] == post
+
+
+def test_a_picture_outside_of_the_folders_of_runs_is_not_taken_in(run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    secret = tmp_path / "elsewhere" / "secret.png"
+    Image.new("L", (3, 3)).save(secret)
+    (run.folder / "samples").mkdir()
+    (run.folder / "samples" / "epoch-00100 ddim-50.png").symlink_to(secret)
+    text = report([run.folder], tmp_path / "out" / "mail.html")[0].read_text()
+    assert base64.b64encode(secret.read_bytes()).decode() not in text
+    assert "There is no picture in" in text
+
+
 def test_watching_writes_again_when_a_record_has_grown_and_last_without_reloading(
     run, tmp_path, capsys, monkeypatch
 ):
@@ -186,14 +213,18 @@ def test_watching_writes_again_when_a_record_has_grown_and_last_without_reloadin
         if len(looks) == 2:
             run.evaluate(100, (fid(9.25),), guidance=4.0)
         if len(looks) == 4:
+            run.folder.rename(run.folder.with_name("moved"))
+        if len(looks) == 5:
+            run.folder.with_name("moved").rename(run.folder)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", look)
     monkeypatch.chdir(tmp_path)
     assert say("report", run.folder, "--watch") == 0
-    assert looks == [False, False, True, True]
+    assert looks == [False, False, True, True, True]
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["EXPERIMENTS.md", "EXPERIMENTS.html", "kept fresh until Ctrl-C"]
-    assert len(lines) == 4 and re.fullmatch(r"written again at \d\d:\d\d:\d\d", lines[3])
+    assert len(lines) == 5 and re.fullmatch(r"written again at \d\d:\d\d:\d\d", lines[3])
+    assert re.match(r"not written at \d\d:\d\d:\d\d: the run .*: there is no such folder", lines[4])
     page = (tmp_path / "EXPERIMENTS.html").read_text()
     assert "9.250" in page and "http-equiv" not in page

@@ -37,7 +37,7 @@ def cells(line: str) -> list[str]:
 
 def test_front_matter_and_title():
     assert page().startswith(
-        '---\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n  - "a: b"\n---\n\n# Title\n'
+        '---\n# triptych report\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n  - "a: b"\n---\n\n# Title\n'
     )
 
 

@@ -539,7 +539,9 @@ def test_both_languages_hold_the_same_figures(mamba, tmp_path):
 
 def test_the_date_is_that_of_the_last_event(tmp_path):
     run = RunWriter(tmp_path / "run")
-    assert write([run.folder], tmp_path).startswith("---\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n")
+    assert write([run.folder], tmp_path).startswith(
+        "---\n# triptych report\ndate: 2025-12-22 10:35:00\ntags:\n  - cifar10\n"
+    )
 
 
 def test_without_matplotlib_the_report_says_how_to_get_curves(mamba, tmp_path, true_pictures, monkeypatch):

@@ -122,6 +122,8 @@ def write_down(options: ImportOptions) -> int:
     for run in entered:
         told = f", {run.rows} evaluated {'row' if run.rows == 1 else 'rows'}" if run.rows else ""
         say(options, f"{run.run}{told}{', replaced' if run.replaced else ''}")
+        for path in run.missing:
+            say(options, f"  there is no picture in {path}: mend the path and import the file again")
     return 0
 
 

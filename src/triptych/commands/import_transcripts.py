@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,15 @@ from pathlib import Path
 from triptych.checkpoints.durable import aside, sync_folder
 from triptych.errors import UserError, perhaps
 from triptych.record.events import Started
+from triptych.record.picture_files import picture_file
 from triptych.record.record import FILE_NAME, Record
 from triptych.record.transcribed import record_transcript
 from triptych.record.transcript import Transcript
 from triptych.record.transcript_file import read_transcripts
 from triptych.report.names import METRICS, SAMPLERS
+
+PICTURES = "pictures"
+"""Folder of a run that holds copies of what was written down with it."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Entered:
     """Evaluated ones."""
     replaced: bool
     """Whether it takes the place of an earlier import."""
+    missing: tuple[str, ...] = ()
+    """Pictures that are not there, or are none."""
 
 
 def enter(file: Path, runs: Path) -> list[Entered]:
@@ -43,13 +51,18 @@ def enter(file: Path, runs: Path) -> list[Entered]:
     folders = [runs / transcript.name for transcript in transcripts]
     replaced = [_is_replaced(folder) for folder in folders]
     try:
-        for transcript, folder in zip(transcripts, folders, strict=True):
-            _write(transcript.pictures_from(file, folder), folder)
+        missing = [
+            _write(transcript, file.parent, folder)
+            for transcript, folder in zip(transcripts, folders, strict=True)
+        ]
     except OSError as error:
         found = (error.strerror or str(error)).lower()
         raise UserError(f"import into {runs}", found, "choose another place with --runs") from error
     rows = [len(told.evaluation.rows) if told.evaluation else 0 for told in transcripts]
-    return [Entered(str(f), n, was) for f, n, was in zip(folders, rows, replaced, strict=True)]
+    return [
+        Entered(str(folder), count, was, tuple(lost))
+        for folder, count, was, lost in zip(folders, rows, replaced, missing, strict=True)
+    ]
 
 
 def _check_names(transcript: Transcript, file: Path) -> None:
@@ -63,7 +76,7 @@ def _check_names(transcript: Transcript, file: Path) -> None:
 def _check(asked: str, kind: str, names: Sequence[str], known: Sequence[str] | dict) -> None:
     for name in names:
         if name not in known:
-            raise UserError(asked, f"{kind} {name}: there is none of that name", perhaps(name, known))
+            raise UserError(asked, f"{kind} {name}: there is none of that name", perhaps(name.lower(), known))
 
 
 def _is_replaced(folder: Path) -> bool:
@@ -78,9 +91,25 @@ def _is_replaced(folder: Path) -> bool:
     raise UserError(f"import into {folder}", "something else is there already", "rename the experiment")
 
 
-def _write(transcript: Transcript, folder: Path) -> None:
+def _write(transcript: Transcript, source: Path, folder: Path) -> list[str]:
+    """Write a run with copies of its pictures, whose paths go from `source` on; return what are none."""
     folder.mkdir(parents=True, exist_ok=True)
+    missing: list[str] = []
     with aside(folder, FILE_NAME) as staged:
-        record_transcript(transcript, Record(staged / FILE_NAME))
+        (staged / PICTURES).mkdir()
+
+        def copied(path: str) -> str:
+            name = f"{hashlib.sha256(path.encode()).hexdigest()[:8]}-{Path(path).name}"
+            data = picture_file(source / path)
+            if data is None:
+                missing.append(path)
+            else:
+                (staged / PICTURES / name).write_bytes(data)
+            return f"{PICTURES}/{name}"
+
+        record_transcript(transcript.with_pictures(copied), Record(staged / FILE_NAME))
+        shutil.rmtree(folder / PICTURES, ignore_errors=True)
+        os.replace(staged / PICTURES, folder / PICTURES)
         os.replace(staged / FILE_NAME, folder / FILE_NAME)
     sync_folder(folder)
+    return missing

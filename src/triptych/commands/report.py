@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,26 +72,34 @@ def write(options: ReportOptions, runs: Sequence[Path], refresh: int = 0) -> lis
 
 def keep_fresh(options: ReportOptions, runs: Sequence[Path]) -> int:
     """Write the report whenever a record has grown, until Ctrl-C; then once more, as it is to stay."""
-    seen = stamps(runs)
     for path in write(options, runs, RELOAD):
         say(options, str(path))
     say(options, "kept fresh until Ctrl-C")
-    try:
+    seen = stamps(runs)
+    with suppress(KeyboardInterrupt):
         while True:
             time.sleep(LOOK)
             if (now := stamps(runs)) != seen:
                 seen = now
-                write(options, runs, RELOAD)
-                say(options, f"written again at {datetime.now():%H:%M:%S}")
-    except KeyboardInterrupt:
-        write(options, runs)
+                try:
+                    write(options, runs, RELOAD)
+                    say(options, f"written again at {datetime.now():%H:%M:%S}")
+                except UserError as error:  # a run was moved, say: it may come back
+                    say(options, f"not written at {datetime.now():%H:%M:%S}: {error}")
+    write(options, runs)
     return 0
 
 
-def stamps(runs: Sequence[Path]) -> list[tuple[int, int]]:
-    """Return when each record was last written to, and its size."""
-    stats = [(run / FILE_NAME).stat() for run in runs]
-    return [(stat.st_mtime_ns, stat.st_size) for stat in stats]
+def stamps(runs: Sequence[Path]) -> list[tuple[int, int] | None]:
+    """Return when each record was last written to, and its size; None where there is none."""
+    found: list[tuple[int, int] | None] = []
+    for run in runs:
+        try:
+            stat = (run / FILE_NAME).stat()
+            found.append((stat.st_mtime_ns, stat.st_size))
+        except OSError:
+            found.append(None)
+    return found
 
 
 def say(options: ReportOptions, line: str) -> None:

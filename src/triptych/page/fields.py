@@ -143,13 +143,13 @@ def preview(run: Run, shelf: Shelf, number: int, words: Language) -> tuple[Image
 
 def opened(shelf: Shelf, path: str) -> Image.Image | None:
     """Return a picture of the shelf; None where there is none."""
-    place = shelf.picture(path)
-    if place is None:
+    data = shelf.picture(path)
+    if data is None:
         return None
     try:
-        with Image.open(place) as picture:
-            picture.load()
-            return picture.copy()
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+        return picture
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
 
@@ -212,13 +212,8 @@ def evaluation_details(rows: Sequence[Row], words: Language) -> str:
 
 def sample_pictures(run: Run, shelf: Shelf, words: Language) -> str:
     """Return the grids and GIFs that were drawn from a run, as HTML; empty where there are none."""
-
-    def pixels(path: str) -> bytes | None:
-        place = shelf.picture(path)
-        return None if place is None else place.read_bytes()
-
     blocks = [*sampling_pictures(run, words), *sampling_gifs(run, words)]
-    return as_html(blocks, words, pixels) if blocks else ""
+    return as_html(blocks, words, shelf.picture) if blocks else ""
 
 
 def as_html(blocks: Sequence[Block], words: Language, pixels: Pixels = lambda path: None) -> str:

@@ -16,6 +16,7 @@ from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.checkpoints.lock import holder
 from triptych.errors import UserError
 from triptych.page.glance import ODD, Glance, Stamp, glance_of, keep_glance, kept_glance, reason, stamp_of
+from triptych.record.picture_files import picture_file
 from triptych.record.record import FILE_NAME
 from triptych.record.thinned import copy_of, thinned
 from triptych.report.rows import Row, rows_of
@@ -23,10 +24,6 @@ from triptych.report.run import Run
 
 UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What no page shows: control characters, and bytes of a name that are no text."""
-LARGEST_PICTURE = 64 << 20
-"""Bytes of a picture that is shown; our own are far smaller."""
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF8", b"\xff\xd8\xff")
-"""How files of pictures begin. Nothing else is shown, whatever a record says that it is."""
 
 RANKING = ("fid", "fd_classifier")
 """Metrics whose best checkpoint can be chosen by name."""
@@ -145,19 +142,12 @@ class Shelf:
         words += [f"best-{metric.replace('_', '-')}" for metric in RANKING if metric in evaluated]
         return [*words, *reversed(folders)]
 
-    def picture(self, path: str) -> Path | None:
-        """Return where a picture lies, by its path from the folder of the runs on; None: it is not shown.
+    def picture(self, path: str) -> bytes | None:
+        """Return a picture's file, by its path from the folder of the runs on; None: it is not shown.
 
         That is one that is not there, lies outside of the folder, or is no picture.
         """
-        try:
-            place = (self.root / path).resolve()
-            if not place.is_relative_to(self.root) or place.stat().st_size > LARGEST_PICTURE:
-                return None
-            with place.open("rb") as file:
-                return place if file.read(8).startswith(SIGNATURES) else None
-        except (OSError, ValueError, RuntimeError):
-            return None
+        return picture_file(self.root / path, self.root)
 
     def stamp(self, name: str) -> Stamp:
         """Return what changes whenever a run's record does; errors as of `run`."""

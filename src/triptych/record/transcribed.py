@@ -22,6 +22,9 @@ from triptych.record.figures import LOWEST, Device, Figure, Passport
 from triptych.record.record import Record
 from triptych.record.transcript import Drawn, Evaluation, Part, Row, Transcript
 
+UNKNOWN = Device("–", 1, 1)
+"""What drew or measured, where nobody wrote it down."""
+
 
 def record_transcript(transcript: Transcript, record: Record) -> None:
     """Write the events of an experiment into an empty record, as they would have been written in its time."""
@@ -111,7 +114,7 @@ def _sampled(told: Transcript, drawn: Drawn) -> Sampled:
         checkpoint="",
         weights="ema",
         sampler=drawn.sampler,
-        guidance=drawn.guidance,
+        guidance=_scale(told, drawn.guidance),
         clip=True,
         seed=0,
         count=count or 0,
@@ -120,9 +123,14 @@ def _sampled(told: Transcript, drawn: Drawn) -> Sampled:
         gif=drawn.gif,
         network_calls=0,
         took=math.nan if drawn.took is None else drawn.took,
-        device=drawn.device or told.device,
+        device=drawn.device or UNKNOWN,
         precision="",
     )
+
+
+def _scale(told: Transcript, guidance: float | None) -> float:
+    """Return a guidance scale: NaN where nobody wrote down that of a model that has one."""
+    return (math.nan if told.conditional else 0.0) if guidance is None else guidance
 
 
 def _evaluated(told: Transcript, evaluation: Evaluation, row: Row) -> Evaluated:
@@ -133,7 +141,7 @@ def _evaluated(told: Transcript, evaluation: Evaluation, row: Row) -> Evaluated:
             epoch=unknown if row.epoch is None else row.epoch,
             weights="ema",
             sampler=row.sampler,
-            guidance=row.guidance,
+            guidance=_scale(told, row.guidance),
             clip=True,
             seed=0,
             count=evaluation.count,
@@ -141,7 +149,7 @@ def _evaluated(told: Transcript, evaluation: Evaluation, row: Row) -> Evaluated:
             reference_digest="",
             reference_count=evaluation.reference_count,
             versions={},
-            device=evaluation.device or told.device,
+            device=evaluation.device or UNKNOWN,
             precision="",
             extractors={},
         ),

@@ -6,15 +6,18 @@ What is not said is left out of the record, and so of every report: nothing is m
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from triptych.errors import UserError
 from triptych.recipe_files import NAME
 from triptych.record.figures import Device
 
+MOST_EPOCHS = 1e9
+"""More is a typing error."""
+DISTANCES = frozenset({"fid", "fd_dinov2", "fd_classifier", "inception_score", "lpips_diversity"})
+"""Metrics that are never below 0."""
 DATES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
 
@@ -67,7 +70,8 @@ class Drawn:
 
     sampler: str
     took: float | None = None
-    guidance: float = 0.0
+    guidance: float | None = None
+    """None: nobody wrote it down."""
     count: int | None = None
     per_class: int | None = None
     """Instead of `count`: of every class."""
@@ -98,7 +102,8 @@ class Row:
 
     figures: dict[str, Measured]
     """By the names that `--metrics` uses: fid, inception_score, lpips_diversity, ..."""
-    guidance: float = 0.0
+    guidance: float | None = None
+    """None: nobody wrote it down."""
     epoch: float | None = None
     """Of the checkpoint; None: the last, or with `lowest_mse` one that nobody wrote down."""
     lowest_mse: bool = False
@@ -149,17 +154,54 @@ class Transcript:
         """Raise `UserError` where figures contradict each other or cannot be."""
         if not NAME.fullmatch(self.name):
             raise self._wrong("no name for a run's folder", "use up to 100 letters, digits, dots, - and _")
+        for what, number in (
+            ("batch-size", self.training.batch_size),
+            ("train-images", self.data.train_images),
+            ("image-size", self.data.image_size),
+            ("number of parts", len(self.parts)),
+        ):
+            if number < 1:
+                raise self._wrong(f"its {what} is {number}", "give 1 or more")
+        self._check_parts()
+        for drawn in self.samples:
+            self._check_epoch(drawn.epoch)
+            if (drawn.count is None) == (drawn.per_class is None):
+                raise self._wrong("samples need one of count and per-class", "give one of them")
+        for row in self.evaluation.rows if self.evaluation else ():
+            self._check_row(row)
+        self.ended  # noqa: B018 - refuses a date that is none
+
+    def _check_parts(self) -> None:
         planned, added = self.training.epochs, math.fsum(part.epochs for part in self.parts)
-        if self.training.batch_size < 1 or self.data.train_images < 1 or not self.parts:
-            raise self._wrong("it has no images, batches or parts", "give train_images, batch_size and parts")
+        for part in self.parts:
+            if not 0 < part.epochs <= MOST_EPOCHS:
+                raise self._wrong(f"a part has {part.epochs:g} epochs", "give how many it added")
+            if not 0 <= part.took < math.inf:
+                raise self._wrong(f"a part took {part.took:g} seconds", "give the time that it took")
         if not math.isclose(planned, added):
             found = f"its parts have {added:g} epochs, its training {planned:g}"
             raise self._wrong(found, "mend one of them")
-        if any(part.epochs <= 0 or not 0 <= part.took < math.inf for part in self.parts):
-            raise self._wrong("a part has no epochs, or no time that can be", "mend it, or leave it out")
-        if any((drawn.count is None) == (drawn.per_class is None) for drawn in self.samples):
-            raise self._wrong("samples need one of count and per_class", "give one of them")
-        self.ended  # noqa: B018 - refuses a date that is none
+        for device in (self.device, *(part.device for part in self.parts if part.device)):
+            if not 1 <= device.used <= device.present:
+                found = f"{device.used} of {device.present} {device.name} are used"
+                raise self._wrong(found, "mend used or present")
+
+    def _check_epoch(self, epoch: float | None) -> None:
+        if epoch is not None and not 0 <= epoch <= self.training.epochs:
+            raise self._wrong(f"epoch {epoch:g} of {self.training.epochs:g}", "mend the epoch")
+
+    def _check_row(self, row: Row) -> None:
+        self._check_epoch(row.epoch)
+        if not row.figures:
+            raise self._wrong("an evaluated row has no figures", "give one, or leave the row out")
+        for metric, figure in row.figures.items():
+            for what, number in vars(figure).items():
+                if number is None:
+                    continue
+                if not math.isfinite(number) or (what != "estimate" and what != "real" and number < 0):
+                    raise self._wrong(f"{metric}: {what.replace('_', '-')} {number:g}", "mend it")
+            if metric in DISTANCES and figure.estimate < 0:
+                raise self._wrong(f"{metric} {figure.estimate:g} is below 0", "mend it")
 
     def _wrong(self, found: str, remedy: str) -> UserError:
         return UserError(f"experiment {self.name[:40]}", found, remedy)
@@ -179,12 +221,8 @@ class Transcript:
         epoch = self.training.epochs if epoch is None else epoch
         return round(epoch * self.data.train_images / self.training.batch_size)
 
-    def pictures_from(self, file: Path, folder: Path) -> Transcript:
-        """Return it with its pictures' paths, which go from the file's folder on, going from `folder` on."""
-
-        def moved(path: str) -> str:
-            return Path(os.path.relpath(file.parent / path, folder)).as_posix()
-
+    def with_pictures(self, moved: Callable[[str], str]) -> Transcript:
+        """Return it with the paths of its pictures as `moved` has them."""
         samples = [
             replace(
                 drawn,

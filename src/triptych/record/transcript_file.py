@@ -13,10 +13,28 @@ from typing import Any, get_args, get_origin, get_type_hints
 from triptych.errors import UserError, perhaps
 from triptych.recipe_files import parse_fields
 from triptych.record.codec import CodecError, decode
+from triptych.record.figures import Device
 from triptych.record.transcript import Transcript
 
-DURATION = re.compile(r"(?:([\d.]+) ?h)? ?(?:([\d.]+) ?m)? ?(?:([\d.]+) ?s)?")
-"""`36h 49m 25.9s`, or any part of it; blanks before units do no harm."""
+DURATION = re.compile(r"([\d.]+) ?(d|h|m|s|ms)(?![a-z])")
+UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+SPELT = {
+    "days": "d",
+    "day": "d",
+    "hours": "h",
+    "hour": "h",
+    "hrs": "h",
+    "hr": "h",
+    "minutes": "m",
+    "minute": "m",
+    "mins": "m",
+    "min": "m",
+    "seconds": "s",
+    "second": "s",
+    "secs": "s",
+    "sec": "s",
+}
+"""Other ways to write units."""
 DURATIONS = frozenset({"took", "seconds_per_epoch", "seconds_per_preview"})
 """Fields that may be written so, instead of in seconds."""
 NOT_WRITTEN = frozenset({"file", "digest"})
@@ -56,6 +74,8 @@ def _experiment(path: Path, place: int, entry: Any) -> Transcript:
     where = f"experiment {name}"
     try:
         return decode(_plain(entry, Transcript, where), Transcript, where)
+    except UserError as error:
+        raise UserError(f"import {path}: {error.asked}", error.found, error.remedy) from error
     except CodecError as error:
         raise UserError(f"import {path}", str(error), "mend the file") from error
     except RecursionError as error:
@@ -79,19 +99,26 @@ def _plain(value: Any, hint: Any, where: str) -> Any:
         return value
     hints = get_type_hints(kinds[0])
     known = [name for name in hints if name not in NOT_WRITTEN]
-    plain = {}
+    plain: dict[str, Any] = {"used": 1, "present": 1} if kinds[0] is Device else {}
     for key, item in value.items():
         field = str(key).replace("-", "_")
         if field not in known:
-            raise CodecError(f"{where}: there is no field {key}; {perhaps(field, known)}")
+            named = [name.replace("_", "-") for name in known]
+            raise CodecError(f"{where}: there is no field {key}; {perhaps(field.replace('_', '-'), named)}")
         if field in DURATIONS and isinstance(item, str):
             item = seconds(item, f"{where}.{field}")
+        if kinds[0] is Device and field == "used" and "present" not in value:
+            plain["present"] = item  # nobody wrote down how many there were
         plain[field] = _plain(_number(item, hints[field]), hints[field], f"{where}.{field}")
     return plain
 
 
 def _figure(value: Any, kind: Any, where: str) -> Any:
     """Return a figure in full, of which the number alone may have been written."""
+    if isinstance(value, str):
+        raise CodecError(
+            f"{where}: {value!r} is no figure; write {{estimate: 15.9, spread: 0.1}}, or a number"
+        )
     bare = isinstance(value, int | float) and not isinstance(value, bool)
     return {"estimate": value} if bare else _plain(value, kind, where)
 
@@ -115,11 +142,12 @@ def _number(value: Any, hint: Any) -> Any:
 
 def seconds(text: str, where: str) -> float:
     """Return a duration such as `36h 49m 25.9s` in seconds; CodecError where it is none."""
-    match = DURATION.fullmatch(text.strip())
-    if match is None or not any(match.groups()):
+    plain = re.sub(r"[a-z]+", lambda unit: SPELT.get(unit[0], unit[0]), text.strip().lower())
+    parts = DURATION.findall(plain)
+    units = [list(UNITS).index(unit) for _, unit in parts]
+    if not parts or DURATION.sub("", plain).strip() or units != sorted(set(units)):
         raise CodecError(f"{where}: {text!r} is no duration; write it like 36h 49m 25.9s, or in seconds")
     try:
-        hours, minutes, rest = (float(part or 0) for part in match.groups())
+        return sum(float(number) * UNITS[unit] for number, unit in parts)
     except ValueError as error:
         raise CodecError(f"{where}: {text!r} is no duration") from error
-    return 3600 * hours + 60 * minutes + rest

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from triptych.record.picture_files import picture_file
 from triptych.report.run import Run
 
 if TYPE_CHECKING:
@@ -50,13 +51,16 @@ class Assets:
         return path
 
     def read(self, path: str) -> bytes | None:
-        """Return the file of a picture, by its path from the report's folder on; None where there is none."""
+        """Return the file of a picture, by its path from the report's folder on; None where there is none.
+
+        One that lies outside of the folders that runs lie in is not read: a record may be somebody else's.
+        """
         if path in self._drawn:
             return self._drawn[path]
-        try:
-            return (self.report.parent / path).read_bytes()
-        except (OSError, ValueError):
-            return None
+        base = self.report.parent
+        places = dict.fromkeys((base / run.folder).resolve().parent for run in self.runs)
+        found = (picture_file(base / path, inside) for inside in places)
+        return next((data for data in found if data is not None), None)
 
     def path(self, run: Run | None, name: str) -> str:
         """Return where a picture of a run, or of several, is, from the report's folder on.

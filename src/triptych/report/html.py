@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 
+from triptych.record.picture_files import kind_of
 from triptych.report.document import (
     Block,
     Cell,
@@ -26,13 +27,6 @@ from triptych.report.language import Language
 
 Pixels = Callable[[str], bytes | None]
 """The file of a picture by its path from the report's folder on; None where there is none."""
-
-KINDS = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"GIF8": "image/gif",
-    b"\xff\xd8\xff": "image/jpeg",
-}
-"""How files of pictures begin. Nothing else is put into a page, whatever a record says that it is."""
 
 BEGINNING = "<!doctype html>\n<!-- triptych report -->\n"
 """Of every page, by which it is known again."""
@@ -127,7 +121,7 @@ def _cells(row: Sequence[Cell]) -> str:
 
 def _picture(picture: Picture, width: int, words: Language, pixels: Pixels) -> str:
     data = pixels(picture.path)
-    kind = next((kind for start, kind in KINDS.items() if data is not None and data.startswith(start)), None)
+    kind = None if data is None else kind_of(data)
     if data is None or kind is None:
         missing = words("picture_missing", path=picture.path)
         return f"<p class=missing>{escape(missing)}</p>"

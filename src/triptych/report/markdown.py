@@ -23,13 +23,15 @@ from triptych.report.document import (
 
 SPECIAL = re.compile(r"([\\`*<>\[\]$~&]|(?<![^\W_])_|_(?![^\W_]))")
 """What Markdown or its formulas would take for markup; an underscore only at a word's edge."""
+BEGINNING = "---\n# triptych report\n"
+"""Of every report, by which it is known again: the remark is one of YAML."""
 PLAIN_TAG = re.compile(r"[A-Za-z][\w-]*")
 
 
 def markdown(document: Document) -> str:
     """Return the document as Markdown; the same document always gives the same text."""
     tags = "\n".join(f"  - {tag if PLAIN_TAG.fullmatch(tag) else json.dumps(tag)}" for tag in document.tags)
-    front = f"---\ndate: {document.date}\ntags:\n{tags}\n---"
+    front = f"{BEGINNING}date: {document.date}\ntags:\n{tags}\n---"
     blocks = [front, f"# {escape(document.title)}", *(_block(block) for block in document.blocks)]
     return "\n\n".join(blocks) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,11 +84,13 @@ def metric_name(key: str) -> MetricName:
 
 def has_scale(conditional: bool, guidance: float) -> bool:
     """Whether a guidance scale says something of images: not of an unconditional model that nothing leads."""
-    return conditional or guidance > 0
+    return not math.isnan(guidance) and (conditional or guidance > 0)
 
 
 def scale_name(scale: float, guide: str) -> str:
     """Return a guidance scale, and how it guides where that is not everywhere alike: `3 (cfg,below=2)`."""
+    if math.isnan(scale):  # nobody wrote it down
+        return "–"
     return f"{scale:g}" if guide == "cfg" else f"{scale:g} ({guide})"
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from triptych.errors import UserError
 from triptych.report.assets import Assets, replace_file
-from triptych.report.html import BEGINNING, html
+from triptych.report.html import BEGINNING as PAGE
+from triptych.report.html import html
 from triptych.report.language import Language
+from triptych.report.markdown import BEGINNING as TEXT
 from triptych.report.markdown import markdown
 from triptych.report.run import Run
 from triptych.report.sections import compose
 
 FILE_NAMES = {"en": "EXPERIMENTS", "zh": "EXPERIMENTS.zh"}
 ENDINGS = (".md", ".html")
+OLDER = re.compile(r"---\ndate: [\d: -]{19}\ntags:\n(  - .*\n)*  - diffusion\n  - experiments\n---\n")
+"""How reports of older versions begin."""
+OTHERS = (".pdf", ".txt", ".htm", ".doc", ".docx", ".tex", ".rst", ".json", ".csv")
+"""Endings of files that a report cannot be, and no folder has."""
 
 
 def report(
@@ -46,6 +53,10 @@ def report(
     words = Language(language)
     if not run_folders:
         raise UserError("writing a report", "no run was named", "give the folders of one or more runs")
+    if out.suffix.lower() in OTHERS:
+        raise UserError(
+            f"report --out {out}", f"it cannot be written as {out.suffix}", "end it in .md or .html"
+        )
     paths = [out] if out.suffix in ENDINGS else [out / f"{FILE_NAMES[language]}{end}" for end in ENDINGS]
     for path in paths:
         if path.is_file() and not is_report(path):
@@ -64,5 +75,5 @@ def report(
 def is_report(path: Path) -> bool:
     """Whether a file begins as reports do, so that writing a new one over it loses nothing of the user's."""
     with path.open("rb") as file:
-        start = file.read(len(BEGINNING.encode()))
-    return start.startswith((b"---\ndate: ", BEGINNING.encode())) or not start
+        start = file.read(1024).decode("utf-8", "replace")
+    return start.startswith((PAGE, TEXT)) or not start or OLDER.match(start) is not None
