@@ -35,7 +35,7 @@ def comparison(runs: Sequence[tuple[str, Run]], words: Language, *, unlike: bool
             continue
         inner = [best[name] for name, _ in runs if name in best]
         blocks.append(Paragraph(_title(metric, inner[0], words)))
-        blocks += [*figures_tables(inner, words, across_models=True), *legend(inner, words, sure=True)]
+        blocks += [*figures_tables(inner, words, across_models=True), *legend(inner, words)]
         judged = against_best(list(best.values()), metric, words, across_models=True)
         blocks += [*judged, *([Paragraph(words("images_alone"))] if judged else [])]
         blocks += over_seeds(table, words)

@@ -39,8 +39,8 @@ def evaluation(run: Run, model: str, words: Language, assets: Assets) -> list[Bl
     return blocks
 
 
-def legend(rows: Sequence[Row], words: Language, *, sure: bool = False) -> list[Block]:
-    """Return what the signs of a table mean, those of them that occur; `sure` as of `figures_table`."""
+def legend(rows: Sequence[Row], words: Language) -> list[Block]:
+    """Return what the signs of a table mean, those of them that occur."""
     figures = [figure for row in rows for figure in row.figures.values()]
     meanings = []
     if any(figure.spread is not None for figure in figures):
@@ -48,7 +48,7 @@ def legend(rows: Sequence[Row], words: Language, *, sure: bool = False) -> list[
     if any(figure.split_std is not None for figure in figures):
         meanings.append(words("split_meaning"))
     if any(_has_ties(rows, metric) for metric in metrics_of(rows)):
-        meanings.append(words("tie_meaning_sure" if sure else "tie_meaning"))
+        meanings.append(words("tie_meaning"))
     if any(map(fewer, figures)):
         meanings.append(words("fewer_meaning"))
     if real_side(rows).endswith("/train") and any(figure.metric in MEMORISATION for figure in figures):

@@ -54,13 +54,6 @@ EVALUATION: dict[str, tuple[str, str]] = {
     "spread_meaning": ("± is the standard error of the figure.", "± 为该数值的标准误差。"),
     "split_meaning": ("(±) is the standard deviation over splits.", "(±) 为各分组间的标准差。"),
     "tie_meaning": (
-        "≈ is not distinguishable from the best of its column, which is bold (Student's t at 95%, corrected "
-        "for all pairs of rows among which the best was chosen; rows of the same noise are compared by their "
-        "differences). The best of many is flattered by chance.",
-        "≈ 表示与该列最佳值（粗体）无法区分（t 检验，95%，按所有行两两比较作校正，因为最佳值是从中选出的；"
-        "同噪声的行按配对差值比较）。行数较多时，最佳值会因偶然而偏好。",
-    ),
-    "tie_meaning_sure": (
         "≈ marks the best of a column and those that are not distinguishable from it (Student's t at 95%, "
         "corrected for all pairs of rows among which it was chosen; rows of the same noise are compared "
         "by their differences). Bold is one that is told from all others.",

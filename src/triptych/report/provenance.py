@@ -23,7 +23,9 @@ def provenance(run: Run, words: Language) -> list[Block]:
     blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
     if len(run.attempts) > 1 or any(attempt.end != "finished" for attempt in run.attempts):
         blocks.append(_attempts(run, words))
-    return [*blocks, Paragraph(words("next")), Command(next_command(run))]
+    # Where the report stands beside the runs, nobody is elsewhere.
+    where = "next_from_here" if run.folder.startswith("..") else "next"
+    return [*blocks, Paragraph(words(where)), Command(next_command(run))]
 
 
 def _environment(run: Run, words: Language) -> str:

@@ -64,14 +64,13 @@ def figures_table(
         rows: in the order in which they are to appear.
         metrics: one column each.
         words: the language.
-        across_models: whether to name the model of each row and what it costs; the best of a metric is then
-            set off only where it is told from all others.
+        across_models: whether to name the model of each row and what it costs.
         costs: whether to say how long each row took.
         alike: whether they were measured alike, so that one is the best and real images are the same.
     """
     described = description(rows, words, across_models, mse=costs and not across_models, alike=alike)
     spent = [_costs(row, rows, words, across_models) if costs else {} for row in rows]
-    columns = [_column(rows, metric, alike, sure=across_models) for metric in metrics]
+    columns = [_column(rows, metric, alike) for metric in metrics]
     titles = (*described[0], *(metric_label(metric, words) for metric in metrics), *spent[0])
     lines: list[tuple[Cell, ...]] = [
         (*told.values(), *cells, *cost.values())
@@ -198,10 +197,10 @@ def _checkpoint(row: Row, words: Language) -> str:
     return checkpoint_name(row.run, row.event.step, row.passport, words)
 
 
-def _column(rows: Sequence[Row], metric: str, alike: bool, *, sure: bool) -> list[Cell]:
+def _column(rows: Sequence[Row], metric: str, alike: bool) -> list[Cell]:
     """Return the figures of a metric, the best set off, and those marked that cannot be told from it.
 
-    With `sure` the best is set off only where it is told from every other; else it is marked as they are.
+    The best is set off only where it is told from every other; else it is marked as they are.
     """
     order = ranked(rows, metric) if alike else []
     best = order[0][1] if len(order) > 1 else None
@@ -212,7 +211,7 @@ def _column(rows: Sequence[Row], metric: str, alike: bool, *, sure: bool) -> lis
     for row in rows:
         figure = row.figure(metric)
         text = NONE if figure is None else figure_text(figure)
-        if row is best and not (sure and (like_best or not known)):
+        if row is best and known and not like_best:
             cells.append(Strong(text))
         else:
             shared = id(row) in like_best or (row is best and like_best)

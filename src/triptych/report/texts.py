@@ -208,5 +208,6 @@ GENERAL: dict[str, tuple[str, str]] = {
     "skipped": ("passed over {checkpoint}", "跳过 {checkpoint}"),
     "changed": ("{name}: {old} → {new}", "{name}：{old} → {new}"),
     "next": ("Next:", "下一步："),
+    "next_from_here": ("Next, typed in the folder of this report:", "下一步（在本报告所在文件夹中执行）："),
 }
 """key: (English, Chinese)."""

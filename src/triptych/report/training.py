@@ -69,9 +69,11 @@ def usual(run: Run, value: object) -> object:
 
 
 def time_about(seconds: float, approximate: bool, words: Language) -> str:
-    """Return a duration, said to be about that long where it is not known exactly."""
-    text = numbers.duration(seconds)
-    return words("about", time=text) if approximate else text
+    """Return a duration, said to be about that long where it is not known exactly: whole minutes then."""
+    if not approximate:
+        return numbers.duration(seconds)
+    text = numbers.duration(round(seconds / 60) * 60.0 if seconds >= 3600 else seconds)
+    return words("about", time=text.removesuffix(" 0.0s").removesuffix(" 0m"))
 
 
 def _part(run: Run, attempt: Attempt, words: Language) -> str:
