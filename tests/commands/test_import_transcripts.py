@@ -153,8 +153,8 @@ def test_the_example_of_the_documentation_is_one(tmp_path, runs, capsys):
     assert capsys.readouterr().out.startswith("runs/cifar10-dim-cfg, 2 evaluated rows\n")
     assert say("report", "runs/cifar10-dim-cfg", "--quiet") == 0
     text = (tmp_path / "EXPERIMENTS.md").read_text()
-    assert "| epoch 3350 | 3 | 15.999 | **8.745 (±0.192)** | 0.2380 | 7h 45m 57.8s |" in text
-    assert "36h 49m 25.9s (first 2500 epochs) + about 22h 0m 0.0s (last 1500, resumed)" in text
+    assert "| epoch 3350 | 3 | 15.999 | 8.745 (±0.192) | 0.2380 | 7h 45m 57.8s |" in text
+    assert "36h 49m 25.9s (first 2500 epochs) + about 22h (last 1500, resumed)" in text
 
 
 def test_it_is_told_as_json(tmp_path, runs, capsys):

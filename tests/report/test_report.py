@@ -341,9 +341,7 @@ def test_a_killed_attempt_counts_with_about_its_time(tmp_path):
     run.finish(200, total=4500.0)
     text = write([run.folder], tmp_path)
     total = tables(section(text, "Overview"))[0][0]["Total time (training + previews)"]
-    assert (
-        total == "about 1h 30m (first 100 epochs) + 1h 15m 0.0s (last 100, resumed) = about 2h 45m"
-    )
+    assert total == "about 1h 30m (first 100 epochs) + 1h 15m 0.0s (last 100, resumed) = about 2h 45m"
     first, second = tables(section(text, "Provenance"))[0]
     assert first["Ended"] == "broken off without saving; 20 epochs taken again"
     assert first["Epochs"] == "0 to 100"
