@@ -145,17 +145,19 @@ def test_evaluations_are_sorted_by_a_column(page):
 def test_images_of_one_class_are_drawn_with_the_command_beside_them(page):
     tab(page, "Playground")
     expect(page.locator("#draw-checkpoint input")).to_have_value("last")
+    expect(page.locator("#draw-scale input[type=number]")).to_have_value("1.25")  # the recipe's
     choose(page, "#draw-classes", "3")
+    fill(page, "#draw-scale", 2)
     fill(page, "#draw-count", 4)
     fill(page, "#draw-steps", 3)
     page.locator("#draw").click()
     expect(page.locator("#draw-state textarea, #draw-state input").first).to_have_value(
-        re.compile(r"4 images in [\d.]+s, 3 network calls an image"), timeout=30_000
+        re.compile(r"4 images in [\d.]+s, 6 network calls an image"), timeout=30_000
     )
     assert picture(page, "#images") and picture(page, "#film").endswith(".gif")
     command = page.locator("#command").inner_text()
     assert re.search(
-        r"triptych sample \S+runs/tiny --checkpoint last --sampler ddim:3 --guidance 1 --classes 3", command
+        r"triptych sample \S+runs/tiny --checkpoint last --sampler ddim:3 --guidance 2 --classes 3", command
     )
 
 
@@ -178,7 +180,7 @@ def test_long_work_shows_how_far_it_is_and_can_be_cancelled(page):
 def test_a_second_user_waits_his_turn(page, browser, site):
     other = browser.new_context().new_page()
     other.goto(f"{site}/en/")
-    for one, steps in ((page, 300), (other, 2)):
+    for one, steps in ((page, 1000), (other, 2)):
         tab(one, "Playground")
         expect(one.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
         fill(one, "#draw-steps", steps)

@@ -12,6 +12,7 @@ from triptych.errors import UserError
 from triptych.page.glance import ODD
 from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, told
 from triptych.page.sampler_fields import SamplerFields, order, sampler_fields
+from triptych.page.studio import HIGHEST_SCALE
 from triptych.report import numbers
 
 
@@ -41,7 +42,7 @@ def playground_tab(place: Place) -> gr.Dropdown:
                 label=title, language="shell", interactive=False, wrap_lines=True, elem_id="command"
             )
 
-    run.change(view.choices, run, [checkpoint, classes], **QUIETLY)
+    run.change(view.choices, run, [checkpoint, classes, how.scale], **QUIETLY)
     asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
     drawing = draw.click(view.draw, asked, shown, **WORK)
     cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
@@ -55,16 +56,17 @@ class Playground:
         self.place, self.words = place, place.words
 
     @in_one_line
-    def choices(self, name: str | None) -> tuple[Any, Any]:
-        """Return the checkpoints and the classes of a run."""
+    def choices(self, name: str | None) -> tuple[Any, Any, Any]:
+        """Return the checkpoints and the classes of a run, and the guidance scale of its recipe."""
         if not name:
-            return gr.skip(), gr.skip()
-        found = self.place.shelf.checkpoints(name)
-        origin = self.place.shelf.run(name).origin
-        known = list(origin.data.class_names) if origin.conditional else []
+            return gr.skip(), gr.skip(), gr.skip()
+        found, run = self.place.shelf.checkpoints(name), self.place.shelf.run(name)
+        known = list(run.origin.data.class_names) if run.origin.conditional else []
+        scale = float(run.setting("sampling", "guidance", default=1.0)) if known else 1.0
         return (
             gr.update(choices=found, value=next(iter(found), None)),
             gr.update(choices=known, value=[], interactive=bool(known)),
+            min(max(0.0, scale), HIGHEST_SCALE),
         )
 
     def draw(
