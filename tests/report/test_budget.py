@@ -99,6 +99,6 @@ def test_the_report_shows_it_once_for_models_of_one_kind(two, tmp_path):
     text = write([run.folder for run in two], tmp_path)
     overview = section(text, "1.1 Overview")
     assert overview.count("EXPERIMENTS-assets/budget-1.png") == text.count("budget-1.png") == 1
-    assert "held-out MSE at equal cost" in overview
+    assert "At equal cost, after as many images and after as many device-hours: held-out MSE" in overview
     assert "同等代价下的验证 MSE" in write([run.folder for run in two], tmp_path, "zh")
     assert "budget" not in write([two[0].folder], tmp_path)

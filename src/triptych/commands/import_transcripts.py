@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def _check_names(transcript: Transcript, file: Path) -> None:
     _check(asked, "sampler", [spec.partition(":")[0] for spec in samplers if spec], SAMPLERS)
 
 
-def _check(asked: str, kind: str, names: Sequence[str], known: Sequence[str] | dict) -> None:
+def _check(asked: str, kind: str, names: Sequence[str], known: Mapping[str, object]) -> None:
     for name in names:
         if name not in known:
             raise UserError(asked, f"{kind} {name}: there is none of that name", perhaps(name.lower(), known))

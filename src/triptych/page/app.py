@@ -37,6 +37,7 @@ def build(place: Place) -> gr.Blocks:
         other = next(code for code in LANGUAGES if code != words.code)
         link = f'<a id="language" href="../{other}/">{words("other_language")}</a>'
         gr.HTML(f'<div class="triptych-head"><h1>{escape(title)}</h1>{link}</div>')
+        # The same secret after a restart of the server, which could not read it otherwise.
         remembered = gr.BrowserState("", storage_key="triptych-run", secret="triptych")
         with gr.Tabs(selected="list") as tabs:
             with gr.Tab(words("runs"), id="list"):
@@ -50,8 +51,8 @@ def build(place: Place) -> gr.Blocks:
         names = gr.State([])
 
         def opened(last: str | None) -> list[Any]:
+            found, models = place.shelf.names(), place.shelf.drawable()
             glances = place.shelf.glances()
-            found, models = [one.name for one in glances], place.shelf.drawable()
             readable = [one.name for one in glances if one.state not in ("broken", "reading")]
             name = last if last in found else next(iter(readable), None)
             return [*chosen(name, found, models), [found, models]]
@@ -63,7 +64,7 @@ def build(place: Place) -> gr.Blocks:
 
         def renewed(name: str, several: list[str], model: str, before: list[list[str]]) -> list[Any]:
             found, models = place.shelf.names(), place.shelf.drawable()
-            if [sorted(found), models] == [sorted(before[0]), before[1]] if before else False:
+            if [found, models] == before:
                 return [gr.skip()] * 4
             kept = [one for one in several or () if one in models]
             return [

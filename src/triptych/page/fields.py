@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -16,6 +16,7 @@ from triptych.page.glance import Glance
 from triptych.page.shelf import Shelf
 from triptych.record.events import Previewed
 from triptych.report import numbers
+from triptych.report.canvas import as_png
 from triptych.report.curves import draw_curves
 from triptych.report.document import Block, Paragraph, Picture, Pictures
 from triptych.report.evaluation import legend
@@ -32,10 +33,6 @@ from triptych.report.training import sampler_name
 from triptych.report.training_tables import import_table, training_table
 from triptych.report.verdicts import verdicts
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-DPI = 110
 WIDTH = 860
 """Pixels of pictures of evaluations."""
 NAME = 0
@@ -103,31 +100,20 @@ def record(run: Run, words: Language, folder: Path, *, live: bool) -> str:
         folder: where it lies for whoever types the command.
         live: whether it is in training, so that there is nothing to be typed.
     """
-    blocks = provenance(replace(run, folder=folder.as_posix()), words)
-    return as_html([one for one in blocks if not live or one not in (blocks[-1], blocks[-2])], words)
+    return as_html(provenance(replace(run, folder=folder.as_posix()), words, live=live), words)
 
 
 def curves(run: Run) -> Image.Image | None:
     """Return the curves of a run; None where there are none."""
     if run.history.last_progress is None:
         return None
-    return Image.open(io.BytesIO(drawn(lambda canvas: draw_curves(run, canvas))))
-
-
-def drawn(draw: Callable[[Figure], None]) -> bytes:
-    """Return what is drawn on a canvas, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure, file = Figure(dpi=DPI, layout="constrained"), io.BytesIO()
-    draw(figure)
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return Image.open(io.BytesIO(as_png(lambda canvas: draw_curves(run, canvas))))
 
 
 def previews(run: Run, shelf: Shelf) -> list[Previewed]:
     """Return what was drawn in training and can be shown, the earliest first."""
     drawn_ones = [event.data for event in run.history.of_kind(Previewed)]
-    return [one for one in drawn_ones if shelf.picture(run.picture(one.picture)) is not None]
+    return [one for one in drawn_ones if shelf.has_picture(run.picture(one.picture))]
 
 
 def preview(run: Run, shelf: Shelf, number: int, words: Language) -> tuple[Image.Image | None, str]:
@@ -195,7 +181,7 @@ def evaluation_pictures(rows: Sequence[Row], words: Language) -> str:
     files: dict[str, bytes] = {}
     for one in (one for table in groups(rows) for one in drawings(table, words)):
         path = str(len(files))
-        files[path] = drawn(one.draw)
+        files[path] = as_png(one.draw)
         blocks += [Paragraph(one.caption), Pictures((Picture(path, one.caption),), WIDTH)]
     return as_html(blocks, words, files.get) if blocks else ""
 

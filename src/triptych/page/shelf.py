@@ -16,7 +16,7 @@ from triptych.checkpoints.find import FOLDER, all_checkpoints
 from triptych.checkpoints.lock import holder
 from triptych.errors import UserError
 from triptych.page.glance import ODD, Glance, Stamp, glance_of, keep_glance, kept_glance, reason, stamp_of
-from triptych.record.picture_files import picture_file
+from triptych.record.picture_files import find_picture, picture_file
 from triptych.record.record import FILE_NAME
 from triptych.record.thinned import copy_of, thinned
 from triptych.report.rows import Row, rows_of
@@ -148,6 +148,10 @@ class Shelf:
         That is one that is not there, lies outside of the folder, or is no picture.
         """
         return picture_file(self.root / path, self.root)
+
+    def has_picture(self, path: str) -> bool:
+        """Whether `picture` would show one, without reading it."""
+        return find_picture(self.root / path, self.root) is not None
 
     def stamp(self, name: str) -> Stamp:
         """Return what changes whenever a run's record does; errors as of `run`."""

@@ -19,8 +19,8 @@ def kind_of(data: bytes) -> str | None:
     return next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
 
 
-def picture_file(path: Path, inside: Path | None = None) -> bytes | None:
-    """Return a picture's file; None where there is none, or it is none, too large, or not inside a folder.
+def find_picture(path: Path, inside: Path | None = None) -> Path | None:
+    """Return where a picture is, links followed; None where there is none, or it is none, or too large.
 
     Args:
         path: of the file.
@@ -32,7 +32,16 @@ def picture_file(path: Path, inside: Path | None = None) -> bytes | None:
             return None
         if not place.is_file() or place.stat().st_size > LARGEST:
             return None
-        data = place.read_bytes()
+        with place.open("rb") as file:
+            return place if kind_of(file.read(max(map(len, KINDS)))) else None
     except (OSError, ValueError, RuntimeError):  # such as a name that cannot be, or a link to itself
         return None
-    return data if kind_of(data) else None
+
+
+def picture_file(path: Path, inside: Path | None = None) -> bytes | None:
+    """Return a picture's file; None as of `find_picture`, which has the same arguments."""
+    place = find_picture(path, inside)
+    try:
+        return None if place is None else place.read_bytes()
+    except OSError:  # it has gone since
+        return None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from triptych.errors import UserError
 from triptych.recipe_files import NAME
@@ -16,7 +17,7 @@ from triptych.record.figures import Device
 
 MOST_EPOCHS = 1e9
 """More is a typing error."""
-DISTANCES = frozenset({"fid", "fd_dinov2", "fd_classifier", "inception_score", "lpips_diversity"})
+NEVER_NEGATIVE = frozenset({"fid", "fd_dinov2", "fd_classifier", "inception_score", "lpips_diversity"})
 """Metrics that are never below 0."""
 DATES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 
@@ -162,6 +163,7 @@ class Transcript:
         ):
             if number < 1:
                 raise self._wrong(f"its {what} is {number}", "give 1 or more")
+        self._check_numbers(asdict(self), "")
         self._check_parts()
         for drawn in self.samples:
             self._check_epoch(drawn.epoch)
@@ -171,13 +173,22 @@ class Transcript:
             self._check_row(row)
         self.ended  # noqa: B018 - refuses a date that is none
 
+    def _check_numbers(self, value: Any, where: str) -> None:
+        """Refuse numbers that cannot be: none is infinite, and only a metric's value is ever below 0."""
+        if isinstance(value, dict | list | tuple):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            for name, item in inner:
+                self._check_numbers(item, f"{where} {name}".strip())
+        elif isinstance(value, int | float):
+            signed = where.endswith(("estimate", "real"))
+            if not math.isfinite(value) or (value < 0 and not signed):
+                raise self._wrong(f"{where.replace('_', '-')} is {value:g}", "mend it")
+
     def _check_parts(self) -> None:
         planned, added = self.training.epochs, math.fsum(part.epochs for part in self.parts)
         for part in self.parts:
             if not 0 < part.epochs <= MOST_EPOCHS:
                 raise self._wrong(f"a part has {part.epochs:g} epochs", "give how many it added")
-            if not 0 <= part.took < math.inf:
-                raise self._wrong(f"a part took {part.took:g} seconds", "give the time that it took")
         if not math.isclose(planned, added):
             found = f"its parts have {added:g} epochs, its training {planned:g}"
             raise self._wrong(found, "mend one of them")
@@ -187,7 +198,7 @@ class Transcript:
                 raise self._wrong(found, "mend used or present")
 
     def _check_epoch(self, epoch: float | None) -> None:
-        if epoch is not None and not 0 <= epoch <= self.training.epochs:
+        if epoch is not None and epoch > self.training.epochs:
             raise self._wrong(f"epoch {epoch:g} of {self.training.epochs:g}", "mend the epoch")
 
     def _check_row(self, row: Row) -> None:
@@ -195,12 +206,7 @@ class Transcript:
         if not row.figures:
             raise self._wrong("an evaluated row has no figures", "give one, or leave the row out")
         for metric, figure in row.figures.items():
-            for what, number in vars(figure).items():
-                if number is None:
-                    continue
-                if not math.isfinite(number) or (what != "estimate" and what != "real" and number < 0):
-                    raise self._wrong(f"{metric}: {what.replace('_', '-')} {number:g}", "mend it")
-            if metric in DISTANCES and figure.estimate < 0:
+            if metric in NEVER_NEGATIVE and figure.estimate < 0:
                 raise self._wrong(f"{metric} {figure.estimate:g} is below 0", "mend it")
 
     def _wrong(self, found: str, remedy: str) -> UserError:

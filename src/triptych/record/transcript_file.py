@@ -131,7 +131,7 @@ def _moment(value: date) -> str:
 
 
 def _number(value: Any, hint: Any) -> Any:
-    """Return a text as the number that is meant that is meant, where one is due: YAML takes 2e-4 for text."""
+    """Return a text as the number that is meant, where one is due: YAML takes 2e-4 for text."""
     if isinstance(value, str) and float in (hint, *get_args(hint)):
         try:
             return float(value)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triptych.record.picture_files import picture_file
+from triptych.report.canvas import as_png
 from triptych.report.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DPI = 110
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,13 @@ class Assets:
         fonts that come along have no other. The same figures give the same bytes.
         """
         try:
-            from matplotlib.figure import Figure
+            import_module("matplotlib.figure")
         except ImportError:
             return None
-        figure = Figure(dpi=DPI, layout="constrained")
-        draw(figure)
-        file, path = io.BytesIO(), self.path(run, name)
-        # Without metadata, so that the same record draws the same bytes.
-        figure.savefig(file, format="png", metadata={"Software": None})
-        self._drawn[path] = file.getvalue()
+        path = self.path(run, name)
+        self._drawn[path] = as_png(draw)
         if self.on_disk:
-            replace_file(self.report.parent / path, file.getvalue())
+            replace_file(self.report.parent / path, self._drawn[path])
         return path
 
     def read(self, path: str) -> bytes | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+DPI = 110
 INK, QUIET, GRID = "#333333", "#6b6b6b", "#e6e6e6"
 COLOURS = ("#4c78a8", "#c8553d", "#4f7c62", "#b08a3e", "#7a5c99", "#3f9a9a", "#a3586d", "#6b6b6b")
 REAL = "real images"
@@ -21,6 +23,19 @@ WIDE, HIGH = 26, 13
 """Pixels that a number beside a point takes."""
 SPAN = 12
 """Ratio of the largest to the smallest figure from which on they are drawn on a logarithmic axis."""
+
+
+def as_png(draw: Callable[[Figure], None]) -> bytes:
+    """Return what is drawn on a canvas, as a PNG file; ImportError without matplotlib.
+
+    Without metadata, so that the same figures give the same bytes.
+    """
+    from matplotlib.figure import Figure
+
+    figure, file = Figure(dpi=DPI, layout="constrained"), io.BytesIO()
+    draw(figure)
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def quieten(axes: Axes, title: str, x_label: str) -> None:

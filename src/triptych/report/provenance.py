@@ -15,14 +15,16 @@ from triptych.report.run import Run, distinct
 from triptych.report.training import device
 
 
-def provenance(run: Run, words: Language) -> list[Block]:
-    """Return environment, attempts where there was more than one, and the next command."""
+def provenance(run: Run, words: Language, *, live: bool = False) -> list[Block]:
+    """Return environment, attempts where there was more than one, and the next command unless `live`."""
     if isinstance(run.origin, Started) and run.origin.written_in:
         digest = run.origin.written_digest[: numbers.DIGEST]
         return [Items((words("written_in", file=run.origin.written_in, digest=digest),))]
     blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
     if len(run.attempts) > 1 or any(attempt.end != "finished" for attempt in run.attempts):
         blocks.append(_attempts(run, words))
+    if live:
+        return blocks
     # Where the report stands beside the runs, nobody is elsewhere.
     where = "next_from_here" if run.folder.startswith("..") else "next"
     return [*blocks, Paragraph(words(where)), Command(next_command(run))]

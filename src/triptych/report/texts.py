@@ -135,7 +135,7 @@ GENERAL: dict[str, tuple[str, str]] = {
         '-e ".[plots]" 后重新生成本报告即可。',
     ),
     "budget_caption": (
-        "{what} at equal cost: after as many images, and after as many device-hours",
+        "At equal cost, after as many images and after as many device-hours: {what}",
         "同等代价下的{what}：按已见图片数与设备·小时",
     ),
     "previews": (
