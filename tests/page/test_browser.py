@@ -197,6 +197,25 @@ def test_a_second_user_waits_his_turn(page, browser, site):
     other.context.close()
 
 
+def test_whoever_leaves_in_the_middle_keeps_nobody_waiting(page, browser, site):
+    other = browser.new_context().new_page()
+    other.goto(f"{site}/en/")
+    tab(other, "Playground")
+    expect(other.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
+    fill(other, "#draw-steps", 1000)
+    fill(other, "#draw-count", 64)
+    other.locator("#draw").click()
+    expect(other.locator("#draw-state textarea").first).to_have_value(re.compile("Step"), timeout=30_000)
+    other.context.close()
+    tab(page, "Playground")
+    expect(page.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
+    fill(page, "#draw-steps", 2)
+    page.locator("#draw").click()
+    expect(page.locator("#draw-state textarea").first).to_have_value(
+        re.compile("16 images in"), timeout=40_000
+    )
+
+
 def test_checkpoints_are_drawn_side_by_side(page):
     tab(page, "Side by side")
     expect(page.locator("#compare-checkpoints")).to_contain_text("last")

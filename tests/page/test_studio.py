@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import threading
 from pathlib import Path
 
@@ -165,6 +166,17 @@ def test_orders_that_cannot_be_met_are_told(studio, more, told):
     with pytest.raises(UserError) as error:
         next(studio.draw(Order(**({"run": "tiny", "steps": 3, "count": 4} | more))))
     assert told in str(error.value)
+
+
+def test_runs_of_unlike_images_are_not_drawn_side_by_side(studio, runs):
+    shutil.copytree(runs / "tiny", runs / "other")
+    record = runs / "other" / "record.jsonl"
+    digest = studio.shelf.run("tiny").origin.data.digest
+    record.write_text(
+        record.read_text().replace(digest, "0" * 64).replace('"name": "digits"', '"name": "mine"')
+    )
+    with pytest.raises(UserError, match="tiny beside other: the one was trained on digits"):
+        next(studio.side_by_side([order(), Order("other", steps=3, count=4)]))
 
 
 @pytest.mark.parametrize("number", [0, 7])

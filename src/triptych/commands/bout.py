@@ -15,7 +15,7 @@ from triptych.errors import UserError
 from triptych.evaluation.weights import BEST
 from triptych.generation import Request
 from triptych.models import Model
-from triptych.record.events import DataSummary, Imported, Started
+from triptych.record.alike import check_alike
 from triptych.record.pictures import rows_by_class, save_png
 from triptych.record.side_by_side import Block, side_by_side
 from triptych.report.names import BACKBONES
@@ -52,7 +52,10 @@ class Bout:
         for i, run in enumerate(runs):
             if run.folder.resolve() in [other.folder.resolve() for other in runs[:i]]:
                 raise UserError(f"sample {run.folder}", "the run is given twice", "give every run once")
-            check_alike(runs[0], run, classless=classless)
+            asked = f"sample {runs[0].folder} beside {run.folder}"
+            check_alike(
+                runs[0].record.history().origin, run.record.history().origin, asked, classless=classless
+            )
         bout = cls(tuple(runs), checkpoint, common_parent([run.folder for run in runs]), out)
         if len(set(bout.names)) < len(runs):
             found = f"two of them would be called alike ({', '.join(bout.names)})"
@@ -107,58 +110,6 @@ class Bout:
         """Return what each run calls itself, or its folder where two call themselves alike."""
         titles = [run.experiment.name for run in self.runs]
         return titles if len(set(titles)) == len(titles) else self.names
-
-
-def check_alike(first: Run, other: Run, *, classless: bool) -> None:
-    """Raise `UserError` where two runs draw other images: of another size, or learnt from other ones.
-
-    Unless `classless`, both have to be told a class, of the same ones.
-    """
-    a, b = (run.record.history().origin for run in (first, other))
-    asked = f"sample {first.folder} beside {other.folder}"
-    sizes = [f"{data.channels} x {data.image_size} x {data.image_size}" for data in (a.data, b.data)]
-    if sizes[0] != sizes[1]:
-        found = f"the one draws images of {sizes[0]}, the other of {sizes[1]}"
-        raise UserError(asked, found, "draw from them one by one")
-    if not same_images(a.data, b.data):
-        found = f"the one was trained on {images_of(a)}, the other on {images_of(b)}"
-        raise UserError(asked, found, remedy_for(a, b))
-    if classless:
-        return
-    if a.conditional != b.conditional:
-        found = "one of them is told a class, the other is not"
-        raise UserError(asked, found, "add --guidance 0, at which neither is")
-    if a.conditional and a.data.class_names != b.data.class_names:
-        found = f"the classes of {a.data.name} are not those of {b.data.name}"
-        raise UserError(asked, found, "draw from them one by one, or add --guidance 0")
-
-
-def same_images(a: DataSummary, b: DataSummary) -> bool:
-    """Whether two runs learnt to draw the same kind of image.
-
-    Versions of one data set, of which the one may have grown out of the other, are of one kind: they share a
-    name and classes. Of a model that was trained elsewhere the name is all that is known.
-    """
-    if not (a.digest and b.digest):
-        return a.name == b.name
-    return a.digest == b.digest or (a.name, a.class_names) == (b.name, b.class_names)
-
-
-def images_of(origin: Started | Imported) -> str:
-    """Return which images a run was trained on, as far as its record tells."""
-    data = origin.data
-    if isinstance(origin, Imported):
-        return f"{data.name} (as it was {'guessed' if origin.data_guessed else 'said'} at its import)"
-    return f"{data.name} ({data.train_images:,} images, sha256 {data.digest[:12]})"
-
-
-def remedy_for(a: Started | Imported, b: Started | Imported) -> str:
-    """Return what to do about two runs of unlike images."""
-    for imported, other in ((a, b), (b, a)):
-        if isinstance(imported, Imported):
-            again = f"import {imported.source} again with --data.name {other.data.name} and another --name"
-            return f"draw from them one by one, or, if it draws such images, {again}"
-    return "draw from them one by one"
 
 
 def common_parent(folders: Sequence[Path]) -> Path:

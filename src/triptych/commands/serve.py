@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -67,8 +68,11 @@ def run(tokens: Sequence[str]) -> int:
             shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
             print(f"http://{shown}:{port}/  (Ctrl-C ends it)", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
-        config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run(sockets=[bound])
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        # Faults are told, but not that whoever still looks is cut off at the end.
+        logging.getLogger("uvicorn.error").addFilter(lambda told: not server.should_exit)
+        server.run(sockets=[bound])
     return 0
 
 

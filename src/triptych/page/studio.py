@@ -15,6 +15,7 @@ from PIL import Image
 
 from triptych.errors import UserError
 from triptych.page.shelf import Shelf
+from triptych.record.alike import check_alike
 from triptych.record.animation import Film
 from triptych.record.pictures import class_grid, grid
 from triptych.record.side_by_side import Block, side_by_side
@@ -174,11 +175,10 @@ class Studio:
 
     def _side_by_side(self, orders: Sequence[Order]) -> Iterator[tuple[int, Moment]]:
         opened = [self._opened(order) for order in orders]
-        data = [run.record.history().origin.data for run, _, _ in opened]
-        for (run, _, _), images in zip(opened, data, strict=True):
-            if (images.class_names, images.image_size) != (data[0].class_names, data[0].image_size):
-                found = f"its images are not those of {opened[0][0].folder.name}"
-                raise UserError(f"{run.folder.name} side by side", found, "choose runs of the same images")
+        first = self.shelf.run(orders[0].run).origin
+        for one in orders[1:]:
+            asked = f"{orders[0].run} beside {one.run}"
+            check_alike(first, self.shelf.run(one.run).origin, asked, classless=one.scale == 0)
         blocks, start, steps = [], time.perf_counter(), opened[0][2].sampler.steps
         several = len({run.folder for run, _, _ in opened}) > 1
         calls = 0
