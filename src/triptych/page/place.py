@@ -32,12 +32,12 @@ PICTURE: dict[str, Any] = {
 WORK: dict[str, Any] = {
     "concurrency_limit": 1,
     "concurrency_id": "work",
-    "trigger_mode": "always_last",
+    "trigger_mode": "multiple",
     "show_progress": "minimal",
     "api_visibility": "private",
 }
-"""Of what computes for long: one at a time, whoever asks for it; the others wait. Whoever asks again while
-his own is drawn, or has just been cancelled, is answered after it."""
+"""Of what computes for long: one at a time, whoever asks for it; the others wait. No second click is lost: in
+other modes one is that comes while a cancelled drawing still ends."""
 
 
 @dataclass(frozen=True)
