@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent import futures
 from concurrent.futures import CancelledError, Future
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,9 +113,9 @@ def test_a_save_is_recorded_when_it_is_safe(tmp_path, gate, monkeypatch):
 
 
 def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
-    """It is not even copied before: two copies might be more than the memory holds."""
-    order = []
-    write, copy = saving.write_finite, saving.sound_copy
+    """Not even the copy is made before: two might be more than the memory holds. It is told how long."""
+    order, clock = [], SimpleNamespace(now=0.0)
+    write, copy, result = saving.write_finite, saving.sound_copy, Saver._result
 
     def writing(root, name, *args):
         folder = write(root, name, *args)
@@ -123,16 +124,19 @@ def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
 
     def copying(contents):
         order.append(("copied", contents.state["step"]))
+        clock.now += 1.0
         return copy(contents)
+
+    def waiting(saver, wait):
+        if wait and not gate.open.is_set():
+            clock.now += 5.0
+            gate.open.set()
+        return result(saver, wait)
 
     monkeypatch.setattr(saving, "write_finite", writing)
     monkeypatch.setattr(saving, "sound_copy", copying)
-
-    def watch(training):
-        if training.state.step == 12:  # the second one is due now
-            threading.Timer(0.3, gate.open.set).start()
-
-    at_step(monkeypatch, watch)
+    monkeypatch.setattr(Saver, "_result", waiting)
+    monkeypatch.setattr(saving, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     assert train(tmp_path) == 0
     assert order == [
         *(("copied", 6), ("written", "epoch-00002")),
@@ -140,8 +144,8 @@ def test_the_next_save_waits_for_the_one_before(tmp_path, gate, monkeypatch):
         *(("copied", 18), ("written", LAST)),
     ]
     events = [e.data for e in Record.of_run(tmp_path / "tiny").events() if e.kind == "saved"]
-    assert events[0].stalled > 0.1
-    assert all(0 < event.stalled <= event.took + 1 for event in events)
+    assert [event.stalled for event in events] == [6.0, 1.0, 1.0]
+    assert [event.took for event in events] == [6.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("sound", [0, 1], ids=["the first save", "the second save"])
