@@ -29,6 +29,7 @@ from tempfile import TemporaryDirectory
 # First, since it keeps torch to one thread, which has to be said before it is loaded.
 from training_process import Failed, Life  # isort: split
 
+from triptych.metrics.feature_store import PLAN
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
 
@@ -79,13 +80,16 @@ def evaluated(run: Path) -> list[Evaluated]:
 
 
 def batches(run: Path) -> int:
-    """Return how many batches of unfinished rows are there."""
+    """Return how many batches are there of rows that are not drawn to the end."""
     found = 0
     for journal in run.glob(JOURNALS):
         try:
-            found += sum(bool(line.strip()) for line in journal.read_bytes().split(b"\n"))
+            there = sum(bool(line.strip()) for line in journal.read_bytes().split(b"\n"))
+            plan = json.loads((journal.parent / PLAN).read_bytes())
         except OSError:  # the row was finished just now
             continue
+        if there * plan["batch_size"] < plan["count"]:
+            found += there
     return found
 
 

@@ -14,6 +14,7 @@ from triptych.cli import main
 from triptych.commands import evaluation_lines
 from triptych.commands.evaluation_lines import quote
 from triptych.evaluation.judge import Judge
+from triptych.metrics.feature_store import FeatureStore
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
 from triptych.runs import Run
@@ -257,6 +258,21 @@ def test_what_an_earlier_start_left_is_not_gone_on_with_again(run, capsys, monke
     monkeypatch.setattr(Judge, "row", watching)
     assert say(*ask, "--again", "--quiet") == 0
     assert sum(drawn) == 80
+
+
+def test_a_kill_right_after_a_row_was_recorded_leaves_nothing_for_good(run, capsys, monkeypatch):
+    ask = ("evaluate", run, *QUICK, "--guidance", "1")
+
+    def killed(store):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FeatureStore, "remove", killed)
+        assert say(*ask) == 130
+    assert len(rows_of(run)) == 1
+    assert list((run / "evaluations").glob("*/batches.jsonl"))
+    assert told(capsys, *ask)[1].endswith("(from the record)")
+    assert not list((run / "evaluations").glob("*/"))
 
 
 def test_the_full_number_is_checked_before_the_screening(run, capsys):

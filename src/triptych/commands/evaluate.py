@@ -55,7 +55,7 @@ def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
     The first rank alone reads and writes records.
     """
     from triptych.commands.evaluation_lines import verdict_lines
-    from triptych.commands.sweep import Sweep, winners
+    from triptych.commands.sweep import Sweep
     from triptych.commands.work_console import WorkConsole
     from triptych.runs import Run
 
@@ -84,6 +84,14 @@ def evaluated(options: EvaluateOptions, ranks: Ranks) -> list[Evaluated]:
     return [row.row for row in found]
 
 
+def winners(measured: Sequence[Measured], metric: str, count: int) -> list[Asked]:
+    """Return the settings with the best figures of a metric, best first: of several seeds, by their mean."""
+    from triptych.evaluation.selection import best_settings
+
+    asked = {id(found.row): found.asked for found in measured}
+    return [asked[id(row)] for row in best_settings([found.row for found in measured], metric)[:count]]
+
+
 def refuse_unlike(sweeps: Sequence[Sweep], options: EvaluateOptions) -> None:
     """Raise `UserError` where the best of rows that cannot be compared would be chosen."""
     against = {(sweep.dataset.train.digest, sweep.protocol, *sweep.metrics) for sweep in sweeps}
@@ -100,7 +108,7 @@ def measured(asked: Sequence[Asked], options: EvaluateOptions, ranks: Ranks) -> 
     from triptych.commands.sweep import Measured
     from triptych.report.numbers import duration
 
-    known = ranks.lead(lambda: [row.sweep.known(row) for row in asked])
+    known = ranks.lead(lambda: already(asked))
     missing = [row for row, there in zip(asked, known, strict=True) if there is None]
     say(options, ranks.lead(lambda: quote(missing, len(asked))))
     say(options, *forced_lines(asked[0].judge.yardstick, asked[0].request.count, asked[0].shown_classes))
@@ -113,6 +121,15 @@ def measured(asked: Sequence[Asked], options: EvaluateOptions, ranks: Ranks) -> 
     if missing:
         say(options, f"measured in {duration(time.perf_counter() - start)}")
     return found
+
+
+def already(asked: Sequence[Asked]) -> list[Evaluated | None]:
+    """Return what records hold of rows; None: it is to be measured."""
+    known = [row.sweep.known(row) for row in asked]
+    for row, there in zip(asked, known, strict=True):
+        if there is not None:
+            row.store.remove()  # a kill right after it was recorded left its features there
+    return known
 
 
 def warn_of_guess(opened: Run) -> None:

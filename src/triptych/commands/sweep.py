@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,11 @@ from triptych.evaluation.config import Protocol, parse_protocol
 from triptych.evaluation.cost import Cost, drawing_seconds, measuring_seconds
 from triptych.evaluation.judge import Judge, balanced_count, shown_classes, shown_labels
 from triptych.evaluation.nearest import nearest_picture
-from triptych.evaluation.selection import best_settings, recorded
+from triptych.evaluation.selection import recorded
 from triptych.generation import Generated, Request
 from triptych.guidance import PLAIN, Guide
 from triptych.metrics import named_metrics
+from triptych.metrics.feature_store import FeatureStore
 from triptych.metrics.metric import Metric
 from triptych.models import Model
 from triptych.record.events import Evaluated, Passport
@@ -53,6 +54,11 @@ class Asked:
     def shown_classes(self) -> int:
         """How many classes its images show in turn; 0: none."""
         return shown_classes(self.request, self.sweep.model.denoiser.backbone.classes)
+
+    @property
+    def store(self) -> FeatureStore:
+        """Where its features are kept until it is recorded."""
+        return self.judge.store(self.request, self.passport, self.sweep.folder)
 
     @property
     def weights(self) -> tuple[str, str]:
@@ -194,7 +200,7 @@ class Sweep:
             shape = size, channels, height, width
             features = measuring_seconds(yardstick.extractors.values(), shape, self.model.device)
             self._of_image[kind] = Cost(drawing_seconds(self.model.denoiser, request), features)
-        left = asked.judge.store(request, asked.passport, self.folder).left()
+        left = asked.store.left()
         metrics = yardstick.seconds(self._labels(request), request.count)
         return self._of_image[kind].times(left / self.ranks.size) + Cost(measuring=metrics)
 
@@ -207,7 +213,7 @@ class Sweep:
             raise UserError(f"measure {asked.passport.checkpoint}", found, "give the same command again")
         model, judge = self.model, asked.judge
         if self.options.again and self.ranks.first:  # whatever an earlier start left is of that one
-            judge.store(asked.request, asked.passport, self.folder).remove()
+            asked.store.remove()
         with tqdm(total=asked.request.count, unit="image", disable=silent, leave=False) as bar:
 
             def watch(batch: Generated) -> None:
@@ -215,7 +221,7 @@ class Sweep:
 
             row = judge.row(model.denoiser, asked.request, asked.passport, self.folder, watch)
         if self.ranks.first:
-            store = judge.store(asked.request, asked.passport, self.folder)
+            store = asked.store
             store.read()
             picture = nearest_picture(model.denoiser, asked.request, judge.yardstick, store.rows())
             if picture is not None:
@@ -292,9 +298,3 @@ class Sweep:
     def _labels(self, request: Request) -> Tensor | None:
         """Return the classes that the images of a request show; None: they show none."""
         return shown_labels(request, self.model.denoiser.backbone.classes)
-
-
-def winners(measured: Sequence[Measured], metric: str, count: int) -> list[Asked]:
-    """Return the settings with the best figures of a metric, best first: of several seeds, by their mean."""
-    asked = {id(found.row): found.asked for found in measured}
-    return [asked[id(row)] for row in best_settings([found.row for found in measured], metric)[:count]]
