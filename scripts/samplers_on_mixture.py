@@ -104,9 +104,8 @@ def specs(calls: int, per_step: int) -> Iterable[tuple[str, str, str]]:
     for name in SAMPLERS:
         if name in STOCHASTIC or name == "euler":  # which is DDIM
             continue
-        steps = max(1, calls // per_step)
-        if name == "heun":  # the last step has one
-            steps = (steps + 1) // 2
+        further = SAMPLERS[name].calls_per_step - 1
+        steps = max(1, (calls // per_step + further) // (1 + further))  # the last step has one call
         for order in ORDERS.get(name, (None,)):
             for spacing in SPACINGS:
                 option = "" if order is None else f",order={order}"

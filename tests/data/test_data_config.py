@@ -154,7 +154,7 @@ def test_a_run_of_when_every_configuration_named_a_size_goes_on():
 @pytest.mark.parametrize(
     ("name", "path", "told"),
     [
-        ("cifar100", "", "choose from digits, cifar10, or say where it lies with --data.path"),
+        ("cifar100", "", f"choose from {', '.join(DATASETS)}, or say where it lies with --data.path"),
         (
             "digits",
             "x.tar.gz",

@@ -16,6 +16,11 @@ class BackboneConfig(Protocol):
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    @property
+    def kind(self) -> str:
+        """Its name in `BACKBONES`: a field with no other value, by which recipes name their backbone."""
+        ...
+
     def build(self, channels: int, image_size: int, classes: int) -> Backbone:
         """Return a freshly initialised network for such images; `classes` 0 means unconditional.
 

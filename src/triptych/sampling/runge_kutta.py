@@ -78,6 +78,7 @@ class Heun(Euler):
     """
 
     usual_steps = 18
+    calls_per_step = 2
 
     def _moved(self, seen: Seen, s: NoiseLevel, denoise: Denoise) -> Tensor:
         t, x = seen.level, straight(seen, s)

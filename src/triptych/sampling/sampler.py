@@ -40,6 +40,8 @@ class Sampler(ABC):
 
     usual_steps: ClassVar[int]
     """Number of steps where none is asked for."""
+    calls_per_step: ClassVar[int] = 1
+    """Predictions that a step asks for, but for one from pure noise and one to data: those ask for one."""
 
     @abstractmethod
     def step(
