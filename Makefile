@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint format clean
-help setup demo test lint format clean:
+.PHONY: help setup demo test docs lint format clean
+help setup demo test docs lint format clean:
 	@command -v "$(PYTHON)" >/dev/null || { echo "setup: no $(PYTHON) found; install Python 3.11 or newer, or name one: PYTHON=/path/to/python"; exit 2; }
 	@"$(PYTHON)" scripts/make.py $@ $(ARGS)

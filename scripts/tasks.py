@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import demo as demonstration
+import documentation
 from environment import ROOT, Environment, prepare
 from setup_error import SetupError
 
@@ -51,6 +52,13 @@ def test(arguments: Sequence[str]) -> int:
     return prepare({"test"}).run("-m", "pytest", *parallel, *arguments)
 
 
+def docs(arguments: Sequence[str]) -> int:
+    """Build the documentation as a site, in site/."""
+    environment = prepare({"docs"})
+    documentation.put_together(ROOT, ROOT / "build" / "pages")
+    return environment.run("-m", *documentation.BUILD)
+
+
 def lint(arguments: Sequence[str]) -> int:
     """Check style, formatting, types and floors, without the tests."""
     environment = prepare({"test"})
@@ -84,6 +92,7 @@ def help_(arguments: Sequence[str]) -> int:
 TASKS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "test": test,
+    "docs": docs,
     "setup": setup,
     "lint": lint,
     "format": format_,
