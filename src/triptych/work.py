@@ -1,4 +1,4 @@
-"""How far a long piece of work on images has come, for whoever shows it: what works prints nothing."""
+"""How far a long piece of work has come, for whoever shows it: what works prints nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Work(NamedTuple):
     """Images worked on so far: 0 at the first report."""
     total: int
     """Images to be worked on in all; equal to `done` at the last report."""
+    unit: str = "image"
+    """What is counted, where it is not images."""
 
 
 Watch = Callable[[Work], None]

@@ -12,6 +12,7 @@ from training.tiny import train
 
 from triptych.backbones.costs import Costs, costs
 from triptych.cli import main
+from triptych.commands import VERBS
 from triptych.record.events import Evaluated, Sampled
 from triptych.record.record import Record
 from triptych.runs import Run
@@ -225,6 +226,33 @@ def test_one_checkpoint_by_two_names_is_one_row(runs, capsys):
     ask += ("--guidance", "1")
     rows = answer(capsys, *ask, "--count", "80")
     assert [row["passport"]["checkpoint"] for row in rows] == ["epoch-00006", "epoch-00002"]
+
+
+def test_what_a_report_is_made_of_is_told_as_json(runs, tmp_path, capsys):
+    folders = [runs / "tiny", runs / "free"]
+    told = answer(capsys, "report", *folders, "--out", tmp_path)
+    assert told["files"] == [str(tmp_path / name) for name in ("EXPERIMENTS.md", "EXPERIMENTS.html")]
+    assert all(Path(name).is_file() for name in told["files"])
+    assert [run["run"] for run in told["runs"]] == [str(folder) for folder in folders]
+    for folder, run in zip(folders, told["runs"], strict=True):
+        assert run["origin"]["config"]["name"] == folder.name
+        assert run["best_held_out"]["mse"] > 0
+        assert len(run["evaluations"]) == len(events(folder, Evaluated))
+        assert len(run["samples"]) == len(events(folder, Sampled))
+    assert main(["report", str(folders[0]), "--out", str(tmp_path), "--json", "--watch"]) == 2
+
+
+NOT = {"quiet": {"completion", "info", "bench"}, "json": {"completion", "serve"}}
+"""Verbs that print their answer and nothing else, and those without an answer that a script could use."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_can_be_silenced_and_read_by_scripts(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    told = capsys.readouterr().out
+    for option, without in NOT.items():
+        assert (f"--{option}" in told) == (verb not in without), option
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -46,6 +49,9 @@ class ReportOptions:
     """Set evaluated rows in one table that were not measured alike, too; the table says so."""
     quiet: bool = False
     """Print nothing but errors."""
+    json: bool = False
+    """Print the files written, and of each run what its record says of its start, samples and evaluations, as
+    JSON on standard output."""
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -56,18 +62,45 @@ def run(tokens: Sequence[str]) -> int:
         raise UserError("triptych report", "no run given", "name the folder of one, such as runs/digits-unet")
 
     if options.watch:
+        if options.json:
+            raise UserError("--json --watch", "what is kept fresh has no end", "leave one of them out")
         return keep_fresh(options, runs)
-    for path in write(options, runs):
-        say(options, str(path))
+    paths = write(options, runs)
+    if options.json:
+        told = {"files": [str(path) for path in paths], "runs": [facts(run) for run in dict.fromkeys(runs)]}
+        json.dump(told, sys.stdout, indent=1, allow_nan=False)
+        print()
+    else:
+        say(options, *map(str, paths))
     return 0
+
+
+def facts(run: Path) -> dict[str, Any]:
+    """Return what the record of a run says that tables are made of, as JSON takes it."""
+    from triptych.record.codec import encode
+    from triptych.record.events import Evaluated, Sampled
+    from triptych.record.record import Record
+
+    history = Record.of_run(run).history()
+    best = history.best_held_out
+    return {
+        "run": str(run),
+        "origin": encode(history.origin, type(history.origin)) | {"config": encode(history.config, dict)},
+        "seconds": sum(attempt.seconds for attempt in history.attempts),
+        "best_held_out": None if best is None else encode(best.data, type(best.data)),
+        "samples": [encode(event.data, Sampled) for event in history.of_kind(Sampled)],
+        "evaluations": [encode(event.data, Evaluated) for event in history.of_kind(Evaluated)],
+    }
 
 
 def write(options: ReportOptions, runs: Sequence[Path], refresh: int = 0) -> list[Path]:
     """Write the report and return the paths of its files; see `triptych.report.report`."""
+    from triptych.commands.work_console import WorkConsole
     from triptych.report.report import report
 
+    watch = WorkConsole(partial(say, options), quiet=options.quiet)
     with writing_to(options.out):
-        return report(runs, options.out, options.language, unlike=options.force, refresh=refresh)
+        return report(runs, options.out, options.language, unlike=options.force, refresh=refresh, watch=watch)
 
 
 def keep_fresh(options: ReportOptions, runs: Sequence[Path]) -> int:
@@ -102,7 +135,7 @@ def stamps(runs: Sequence[Path]) -> list[tuple[int, int] | None]:
     return found
 
 
-def say(options: ReportOptions, line: str) -> None:
-    """Print a line unless quiet."""
-    if not options.quiet:
-        print(line, flush=True)
+def say(options: ReportOptions, *lines: str) -> None:
+    """Print lines unless quiet: to standard output, or to standard error where that is kept for JSON."""
+    for line in () if options.quiet else lines:
+        print(line, file=sys.stderr if options.json else sys.stdout, flush=True)

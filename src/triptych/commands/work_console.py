@@ -1,4 +1,4 @@
-"""What is shown of long work on images: a bar on a terminal, elsewhere one line with the time it takes."""
+"""What is shown of long work: a bar on a terminal, elsewhere one line with the time it takes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class WorkConsole:
             self._bar = tqdm(
                 total=work.total,
                 desc=work.what,
-                unit="image",
+                unit=work.unit,
                 delay=PATIENCE,
                 leave=False,
                 dynamic_ncols=True,

@@ -15,6 +15,7 @@ from triptych.report.markdown import BEGINNING as TEXT
 from triptych.report.markdown import markdown
 from triptych.report.run import Run
 from triptych.report.sections import compose
+from triptych.work import Watch, unwatched
 
 FILE_NAMES = {"en": "EXPERIMENTS", "zh": "EXPERIMENTS.zh"}
 ENDINGS = (".md", ".html")
@@ -31,6 +32,7 @@ def report(
     *,
     unlike: bool = False,
     refresh: int = 0,
+    watch: Watch = unwatched,
 ) -> list[Path]:
     """Write the report on some runs and return the paths of its files.
 
@@ -44,6 +46,7 @@ def report(
         language: `en` or `zh`.
         unlike: whether rows that were not measured alike are set side by side too, and said to be.
         refresh: seconds after which a browser is to load the HTML again; 0: never.
+        watch: sees how far it has come, run by run: pictures take half a second each.
 
     Raises:
         UserError: a folder is no run, its record is empty or broken, there is no such language, or a file of
@@ -64,7 +67,7 @@ def report(
     folders = dict.fromkeys(Path(folder) for folder in run_folders)
     runs = [Run.read(folder, paths[0].parent) for folder in folders]
     assets = Assets(paths[0], runs, on_disk=paths[0].suffix == ".md")
-    document = compose(runs, words, assets, unlike=unlike)
+    document = compose(runs, words, assets, unlike=unlike, watch=watch)
     for path in paths:
         page = path.suffix == ".html"
         text = html(document, words, assets.read, refresh) if page else markdown(document)

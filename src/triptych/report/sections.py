@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from triptych.report import numbers
@@ -19,15 +19,27 @@ from triptych.report.run import Run, display_names, distinct
 from triptych.report.sampling import previews, sampling_facts, sampling_gifs, sampling_pictures
 from triptych.report.training import devices
 from triptych.report.training_tables import import_table, overview, training_table
+from triptych.work import Watch, Work, unwatched
 
 CURVES_WIDTH = 780
+WHAT = "writing the report"
 
 
-def compose(runs: Sequence[Run], words: Language, assets: Assets, *, unlike: bool = False) -> Document:
+def compose(
+    runs: Sequence[Run],
+    words: Language,
+    assets: Assets,
+    *,
+    unlike: bool = False,
+    watch: Watch = unwatched,
+) -> Document:
     """Return the report on `runs`: unconditional models first, then conditional ones.
 
-    With `unlike`, rows that were not measured alike are set side by side, and said to be.
+    With `unlike`, rows that were not measured alike are set side by side, and said to be. `watch` sees how
+    many runs are done.
     """
+    watch(Work(WHAT, 0, len(runs), "run"))
+    done = (Work(WHAT, number, len(runs), "run") for number in range(1, len(runs) + 1))
     data = distinct(run.data for run in runs)
     conditional = any(run.origin.conditional for run in runs)
     title = words("title_cfg" if conditional else "title", data=", ".join(data))
@@ -38,7 +50,8 @@ def compose(runs: Sequence[Run], words: Language, assets: Assets, *, unlike: boo
         if chosen:
             chapter += 1
             shared = shared_pictures(chosen, runs, words)
-            blocks += _chapter(str(chapter), chosen, kind, shared, words, assets, unlike)
+            each = lambda: watch(next(done))  # noqa: E731
+            blocks += _chapter(str(chapter), chosen, kind, shared, words, assets, unlike, each)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
         tags=(*distinct(run.origin.data.name for run in runs), "diffusion", "experiments"),
@@ -55,6 +68,7 @@ def _chapter(
     words: Language,
     assets: Assets,
     unlike: bool,
+    each: Callable[[], None],
 ) -> list[Block]:
     """Return all runs of one kind: an overview with the pictures that they share, then each in turn."""
     named = list(zip(display_names(runs), runs, strict=True))
@@ -67,6 +81,7 @@ def _chapter(
     blocks += [*comparison(named, words, unlike=unlike), *_budget(number, named, words, assets), *shared]
     for place, (name, run) in enumerate(named, start=2):
         blocks += _model(f"{number}.{place}", name, run, words, assets)
+        each()
     return blocks
 
 
