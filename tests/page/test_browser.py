@@ -113,6 +113,21 @@ def test_a_click_on_a_row_opens_the_run_and_a_reload_keeps_it(page):
         tab(page, "Run")
 
 
+def test_an_address_opens_what_it_names(page, site):
+    page.locator("#runs").get_by_text("log", exact=True).click()
+    expect(page).to_have_url(f"{site}/en/?tab=run&run=log")
+    page.locator("#language").click()
+    expect(page).to_have_url(f"{site}/zh/?tab=run&run=log", timeout=20_000)
+    expect(page.locator("#run input")).to_have_value("log", timeout=20_000)
+    page.goto(f"{site}/en/?tab=playground&run=tiny")
+    expect(page.locator("#draw-run input")).to_have_value("tiny", timeout=20_000)
+    tab(page, "Runs")
+    expect(page).to_have_url(f"{site}/en/")
+    page.goto(f"{site}/en/?tab=run&run=<img src=x>&run=none")
+    expect(page.locator("#run input")).not_to_have_value("", timeout=20_000)
+    assert page.locator("img[src=x]").count() == 0
+
+
 def test_the_slider_goes_through_the_previews(page):
     page.locator("#runs").get_by_text("tiny", exact=True).click()
     expect(page.locator("#preview-label")).to_have_text("Epoch 6, DDIM 2 steps")
@@ -190,6 +205,9 @@ def test_a_second_user_waits_his_turn(page, browser, site):
         re.compile("Step"), timeout=30_000
     )
     other.locator("#draw").click()
+    expect(other.locator("#draw-state textarea, #draw-state input").first).to_have_value(
+        "Waiting for its turn"
+    )
     for one in (page, other):
         expect(one.locator("#draw-state textarea, #draw-state input").first).to_have_value(
             re.compile("16 images in"), timeout=60_000

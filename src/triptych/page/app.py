@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -27,35 +28,54 @@ FONTS = [
 ]
 """Of the system: none is fetched."""
 MONO = ["ui-monospace", "Consolas", "monospace"]
+TABS = ("list", "run", "compare", "playground")
+"""The names of the tabs, by which an address says which is open."""
+ADDRESS = """(name) => {
+    const address = new URL(window.location), open = TAB ?? address.searchParams.get("tab") ?? "list";
+    const keep = (key, value) =>
+        value ? address.searchParams.set(key, value) : address.searchParams.delete(key);
+    if (window.triptychOpened && (TAB || open === OF)) {
+        keep("tab", open !== "list" && open);
+        keep("run", open === OF && name);
+        history.replaceState(null, "", address);
+    }
+}"""
+"""Makes the browser's address that of what is shown, to be sent to others; not before it was read itself."""
+OPENED = "() => { window.triptychOpened = true; }"
 
 
 def build(place: Place) -> gr.Blocks:
     """Return the page in one language."""
     words = place.words
     title = words("page_title", folder=place.shelf.root.name)
-    with gr.Blocks(title=title, analytics_enabled=False) as page:
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
         other = next(code for code in LANGUAGES if code != words.code)
-        link = f'<a id="language" href="../{other}/">{words("other_language")}</a>'
+        keep = f"this.href = '../{other}/' + location.search"
+        link = f'<a id="language" href="../{other}/" onclick="{keep}">{words("other_language")}</a>'
         gr.HTML(f'<div class="triptych-head"><h1>{escape(title)}</h1>{link}</div>')
         # The same secret after a restart of the server, which could not read it otherwise.
         remembered = gr.BrowserState("", storage_key="triptych-run", secret="triptych")
         with gr.Tabs(selected="list") as tabs:
-            with gr.Tab(words("runs"), id="list"):
+            with gr.Tab(words("runs"), id="list") as first:
                 listed = list_tab(page, place)
-            with gr.Tab(words("one_run"), id="run"):
+            with gr.Tab(words("one_run"), id="run") as second:
                 run = run_tab(place)
-            with gr.Tab(words("compare"), id="compare"):
+            with gr.Tab(words("compare"), id="compare") as third:
                 compared = compare_tab(place)
-            with gr.Tab(words("playground"), id="playground"):
+            with gr.Tab(words("playground"), id="playground") as fourth:
                 played = playground_tab(place)
-        names = gr.State([])
+        names, buttons = gr.State([]), (first, second, third, fourth)
 
-        def opened(last: str | None) -> list[Any]:
+        def opened(last: str | None, request: gr.Request) -> list[Any]:
+            asked = request.query_params
             found, models = place.shelf.names(), place.shelf.drawable()
             glances = place.shelf.glances()
             readable = [one.name for one in glances if one.state not in ("broken", "reading")]
-            name = last if last in found else next(iter(readable), None)
-            return [*chosen(name, found, models), [found, models]]
+            wanted = (name for name in (asked.get("run"), last) if name in found)
+            name = next(wanted, next(iter(readable), None))
+            # Nobody who has clicked on a tab by now is thrown back to the first.
+            shown = gr.update(selected=asked["tab"]) if asked.get("tab") in TABS else gr.skip()
+            return [*chosen(name, found, models), [found, models], shown]
 
         def chosen(name: str | None, found: list[str], models: list[str]) -> list[Any]:
             model = name if name in models else next((one for one in found if one in models), None)
@@ -79,11 +99,26 @@ def build(place: Place) -> gr.Blocks:
             return [*chosen(name, place.shelf.names(), place.shelf.drawable()), gr.update(selected="run")]
 
         fields_of_runs = [run, compared, played, names]
-        page.load(opened, remembered, fields_of_runs, **QUIETLY)
+        page.load(opened, remembered, [*fields_of_runs, tabs], **QUIETLY).then(None, None, None, js=OPENED)
+        for tab, button in zip(TABS, buttons, strict=True):
+            field = played if tab == "playground" else run
+            button.select(None, field, None, js=address(tab, "playground" if tab == "playground" else "run"))
+        for tab, field in (("run", run), ("playground", played)):
+            field.change(None, field, None, js=address(None, tab))
         gr.Timer(LIVE).tick(renewed, fields_of_runs, fields_of_runs, **QUIETLY)
         listed.select(select, None, [run, compared, played, tabs], **QUIETLY)
         run.change(lambda name: name, run, remembered, **QUIETLY)
     return page
+
+
+def address(tab: str | None, of: str) -> str:
+    """Return the script by which a tab, None: the open one, writes itself and its run into the address.
+
+    Args:
+        tab: that is shown now.
+        of: the tab whose run it is.
+    """
+    return ADDRESS.replace("TAB", json.dumps(tab)).replace("OF", json.dumps(of))
 
 
 def theme() -> gr.themes.Base:

@@ -33,7 +33,10 @@ def compare_tab(place: Place) -> gr.Dropdown:
 
     runs.change(view.choices, runs, checkpoints, **QUIETLY)
     asked, shown = [runs, checkpoints, *how.all], [status, picture]
-    drawing = draw.click(view.draw, asked, shown, **WORK)
+    waiting = draw.click(
+        lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
+    )
+    drawing = waiting.then(view.draw, asked, shown, **WORK)
     cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
     return runs
 

@@ -39,30 +39,21 @@ NAME = 0
 """Column of the list that holds the name of a run."""
 
 
-def list_titles(words: Language) -> list[str]:
-    """Return the columns of the list of runs."""
-    keys = ["run", "model", "data", "state", "epochs", "planned", "loss", "lowest_mse_title"]
-    return [words(key) for key in (*keys, "by_metric", "best_figure", "changed_at")]
-
-
 Kind = Literal["str", "number"]
-LIST_KINDS: list[Kind] = [
-    "str",
-    "str",
-    "str",
-    "str",
-    "number",
-    "number",
-    "number",
-    "number",
-    "str",
-    "number",
-    "str",
-]
+
+
+def list_columns(glances: Sequence[Glance], words: Language) -> dict[str, Kind]:
+    """Return the columns of the list of runs, by title: of what kind each is, for sorting."""
+    texts, figures = ["run", "model", "data", "state"], ["epochs", "planned", "loss", "held_out_mse"]
+    of_runs: dict[str, Kind] = {words(key): "str" for key in texts}
+    in_training: dict[str, Kind] = {words(key): "number" for key in figures}
+    evaluated: dict[str, Kind] = {words("best_of", metric=words.term(m)): "number" for m in _metrics(glances)}
+    return of_runs | in_training | evaluated | {words("changed_at"): "str"}
 
 
 def list_rows(glances: Sequence[Glance], words: Language) -> list[list[Any]]:
     """Return the list of runs, a row each."""
+    metrics = _metrics(glances)
     return [
         [
             one.name,
@@ -73,12 +64,16 @@ def list_rows(glances: Sequence[Glance], words: Language) -> list[list[Any]]:
             known(one.planned, 2),
             known(one.loss, 5),
             known(one.lowest_mse, 5),
-            one.metric,
-            known(one.figure, 4),
-            "" if math.isnan(one.changed) else numbers.moment(one.changed),
+            *(known(one.figure, 4) if one.metric == metric else None for metric in metrics),
+            "" if math.isnan(one.changed) else numbers.moment(one.changed)[:-3],
         ]
         for one in glances
     ]
+
+
+def _metrics(glances: Sequence[Glance]) -> list[str]:
+    """Return the metrics that runs are ranked by: figures of several are not to be sorted together."""
+    return sorted({one.metric for one in glances} - {""}, key=str.casefold)
 
 
 def known(value: float, decimals: int) -> float | None:

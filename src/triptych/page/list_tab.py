@@ -14,11 +14,10 @@ from triptych.page.place import LIVE, QUIETLY, Place
 
 def list_tab(page: gr.Blocks, place: Place) -> gr.Dataframe:
     """Add the tab's content; return the table, a click on whose rows chooses a run."""
-    words, titles = place.words, fields.list_titles(place.words)
+    words = place.words
     hint = gr.Markdown()
     table = gr.Dataframe(
-        headers=titles,
-        datatype=fields.LIST_KINDS,
+        headers=list(fields.list_columns([], words)),
         interactive=False,
         show_label=False,
         max_height=640,
@@ -28,8 +27,9 @@ def list_tab(page: gr.Blocks, place: Place) -> gr.Dataframe:
     seen = gr.State([])
 
     def show(glances: Sequence[Glance]) -> tuple[Any, Any, Any]:
-        rows = fields.list_rows(glances, words)
-        return {"headers": titles, "data": rows}, words("runs_hint" if rows else "no_runs"), glances
+        columns, rows = fields.list_columns(glances, words), fields.list_rows(glances, words)
+        table = gr.update(value={"headers": list(columns), "data": rows}, datatype=list(columns.values()))
+        return table, words("runs_hint" if rows else "no_runs"), glances
 
     def poll(before: Sequence[Glance]) -> tuple[Any, Any, Any]:
         glances = place.shelf.glances()

@@ -44,7 +44,10 @@ def playground_tab(place: Place) -> gr.Dropdown:
 
     run.change(view.choices, run, [checkpoint, classes, how.scale], **QUIETLY)
     asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
-    drawing = draw.click(view.draw, asked, shown, **WORK)
+    waiting = draw.click(
+        lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
+    )
+    drawing = waiting.then(view.draw, asked, shown, **WORK)
     cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
     return run
 

@@ -10,6 +10,7 @@ from triptych.errors import UserError
 from triptych.page import fields
 from triptych.page.glance import ODD, reason
 from triptych.page.place import LIVE, PICTURE, QUIETLY, Place, in_one_line
+from triptych.record.events import Sampled
 
 SHOWN = 11
 """Fields that show a run."""
@@ -32,7 +33,7 @@ def run_tab(place: Place) -> gr.Dropdown:
     evaluations = gr.Dataframe(
         label=words("evaluations"), interactive=False, elem_id="evaluations", max_height=420
     )
-    pictures = gr.HTML()
+    pictures = gr.HTML(elem_id="charts")
     with gr.Accordion(words("details"), open=False):
         details = gr.HTML(elem_id="details")
     samples = gr.HTML(elem_id="samples")
@@ -61,14 +62,15 @@ class RunView:
 
     def poll(self, name: str | None, number: float, before: list[Any] | None) -> list[Any]:
         """Return what `show` does where the run has changed since; the slider moves on only from its end."""
-        now = self._state(name)
-        if not name or now == before:
+        state, there = before or [None, None]
+        if not name or self._state(name) == state:
             return [gr.skip()] * (SHOWN + 1)
         try:
             last = len(fields.previews(self.shelf.run(name), self.shelf))
         except (UserError, OSError, *ODD):
             last = 0
-        return self._shown(name, None if number >= max(1, last - 1) else int(number))
+        same = state is not None and state[0] == name
+        return self._shown(name, None if number >= max(1, last - 1) else int(number), there if same else None)
 
     @in_one_line
     def slide(self, name: str | None, number: float) -> tuple[Any, Any]:
@@ -84,13 +86,22 @@ class RunView:
         except (UserError, OSError):
             return [name, "gone"]
 
-    def _shown(self, name: str | None, number: int | None) -> list[Any]:
-        """Return the values of all fields, with a preview by its number, None: the last."""
+    def _shown(self, name: str | None, number: int | None, there: list[int] | None = None) -> list[Any]:
+        """Return the values of all fields, and what they are of.
+
+        Args:
+            name: of the run.
+            number: of the preview; None: the last.
+            there: numbers of evaluated rows and of samples that are shown already, and not sent again: they
+                may be megabytes, and a run in training changes every few seconds.
+        """
         if not name:
             return [gr.skip()] * (SHOWN + 1)
         words, shelf, state = self.words, self.shelf, self._state(name)
         try:
             run, rows = shelf.run(name), shelf.rows(name)
+            count = [len(rows), len(run.history.of_kind(Sampled))]
+            evaluated, sampled = [a == b for a, b in zip(count, there or [None, None], strict=True)]
             last = len(fields.previews(run, shelf))
             at = last if number is None else min(number, last)
             titles = fields.evaluation_titles(rows, words)
@@ -101,13 +112,13 @@ class RunView:
                 gr.update(maximum=max(2, last), value=max(1, at), interactive=last > 1, visible=last > 0),
                 *fields.preview(run, shelf, at, words),
                 gr.update(value=table, datatype=fields.evaluation_kinds(rows), visible=bool(rows)),
-                fields.evaluation_pictures(rows, words),
-                fields.evaluation_details(rows, words),
-                fields.sample_pictures(run, shelf, words),
+                gr.skip() if evaluated else fields.evaluation_pictures(rows, words),
+                gr.skip() if evaluated else fields.evaluation_details(rows, words),
+                gr.skip() if sampled else fields.sample_pictures(run, shelf, words),
                 fields.facts(run, words),
                 fields.record(run, words, self.runs / name, live=state[-1] == "training"),
-                state,
+                [state, count],
             ]
         except (UserError, OSError, *ODD) as error:
             empty = [None, gr.update(visible=False), None, "", gr.update(visible=False), "", "", "", "", ""]
-            return [words("state_broken", fault=reason(error)), *empty, state]
+            return [words("state_broken", fault=reason(error)), *empty, [state, None]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from asyncio import sleep
+from asyncio import Lock, sleep
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -106,17 +106,20 @@ class Gate:
 
     A page of another site can make a browser ask this one, under its own name or a name of its own for
     this machine: without a password only those are answered that ask for this machine by its own names, and
-    come from nowhere else. A login takes a second, so that passwords cannot be tried by the thousand.
+    come from nowhere else. Logins take a second, one after another, so that passwords cannot be tried by the
+    thousand, nor by many at once.
     """
 
     def __init__(self, app: Any, open_to_others: bool):
         self.app, self.open_to_others = app, open_to_others
+        self._login = Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http" or self._is_welcome(scope):
             if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/login"):
-                await sleep(LOGIN)
+                async with self._login:
+                    await sleep(LOGIN)
             await self.app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
