@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ranks import each_forked
 
 from triptych.distributed import ALONE, _is_lost, _one_line, _take_gpu
 from triptych.errors import UserError
@@ -70,7 +71,9 @@ with joined() as ranks:
 
 
 def test_what_one_rank_meets_all_of_them_meet(tmp_path):
-    for code, said in processes(2, FAULTS, tmp_path):
+    script = tmp_path / "faults.py"
+    script.write_text(FAULTS)
+    for code, said in each_forked(2, script, tmp_path):
         assert code == 0, said
     first, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == [

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from commands.command_line import say, the_line
-from training.test_ranks import finished, torchrun
+from ranks import forked
 from training.tiny import train
 
 from triptych.record.events import Evaluated
@@ -34,7 +34,7 @@ def rows_of(run):
 
 def together(ranks, *command):
     """Return what the processes said, on both streams."""
-    code, said = finished(torchrun(ranks, "-m", "triptych", *command))
+    code, said = forked(ranks, "-m", "triptych", *command)
     assert code == 0, said
     return said
 
@@ -72,7 +72,7 @@ def test_fewer_images_than_ranks(run):
 
 
 def test_a_mistake_is_told_once(run):
-    code, said = finished(torchrun(2, "-m", "triptych", "evaluate", run, "--ema", "fast"))
+    code, said = forked(2, "-m", "triptych", "evaluate", run, "--ema", "fast")
     assert code != 0
     assert said.count("triptych: --ema fast of checkpoint") == 1
 

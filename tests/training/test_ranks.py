@@ -1,17 +1,15 @@
-"""One, two and three processes train the same run, by torchrun as a user starts it."""
+"""One, two and three processes train the same run; what depends on the launcher is tried with torchrun."""
 
 import errno
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from test_distributed import processes
+from ranks import each_forked, finished, forked, torchrun
 from training import worker
 from training.tiny import SIZES, TINY, checkpoint, train
 
@@ -21,33 +19,12 @@ from triptych.record.events import Finished, HeldOut, Resumed, Started, Stopped
 from triptych.record.record import Record
 from triptych.training.stop import AgreedStop, StopRequest
 
-TESTS = Path(__file__).parents[1]
-SOURCE = TESTS.parent / "src"
-
-
-def torchrun(ranks, *command, restarts=0):
-    """Start a command by torchrun on this machine, on a free port."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += [f"--nproc-per-node={ranks}", f"--max-restarts={restarts}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{SOURCE}"}
-    return subprocess.Popen(
-        [*launcher, *map(str, command)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finished(process, seconds=240):
-    """Wait for a process; return its exit code and what it said."""
-    said, _ = process.communicate(timeout=seconds)
-    return process.returncode, said
+WORKER = Path(worker.__file__)
 
 
 def together(tmp_path, ranks, dtype, steps, microbatch=0):
     """Return what each of several ranks found."""
-    code, said = finished(torchrun(ranks, TESTS / "training/worker.py", tmp_path, dtype, steps, microbatch))
+    code, said = forked(ranks, WORKER, tmp_path, dtype, steps, microbatch)
     assert code == 0, said
     return [torch.load(tmp_path / f"{rank}-of-{ranks}.pt", weights_only=True) for rank in range(ranks)]
 
@@ -154,9 +131,9 @@ def whole(tmp_path_factory):
 
 
 def test_stop_on_two_resume_on_three_and_on_one(whole, tmp_path):
-    code, said = finished(torchrun(2, *command(tmp_path, "--training.max-steps", "6")))
+    code, said = forked(2, *command(tmp_path, "--training.max-steps", "6"))
     assert code == 0, said
-    code, said = finished(torchrun(3, *command(tmp_path, "--training.max-steps", "12")))
+    code, said = forked(3, *command(tmp_path, "--training.max-steps", "12"))
     assert code == 0, said
     assert said.count("resumed at step 6") == 1
     assert train(tmp_path, *STEADY) == 0
@@ -188,7 +165,7 @@ def test_a_stop_reaches_all_ranks_none_of_which_fails(tmp_path):
 
 
 def test_time_that_is_over_at_the_start_is_noticed_before_the_first_step(tmp_path):
-    code, said = finished(torchrun(2, *command(tmp_path, "--max-minutes", "0.0001")))
+    code, said = forked(2, *command(tmp_path, "--max-minutes", "0.0001"))
     assert code == 0, said
     assert said.count("stopped (max-minutes) before the first step") == 1
     assert not list((tmp_path / "tiny").glob("checkpoints/epoch-*"))
@@ -220,7 +197,7 @@ def test_after_the_death_of_a_rank_torchrun_goes_on_to_the_same_weights(whole, t
     killed = torchrun(2, script, *command(tmp_path / "killed")[2:], restarts=3)
     code, said = finished(killed)
     assert code == 0, said
-    code, said = finished(torchrun(2, *command(tmp_path / "left-alone")))
+    code, said = forked(2, *command(tmp_path / "left-alone"))
     assert code == 0, said
     history = Record.of_run(tmp_path / "killed" / "tiny").history()
     assert [attempt.end for attempt in history.attempts] == ["open", "finished"]
@@ -253,12 +230,18 @@ sys.exit(code)
 """The program, which tells at its end how many threads speak with other processes, in training and now."""
 
 
-def test_no_thread_of_the_ranks_outlives_their_work(tmp_path):
-    """One that lets go of a tensor while the interpreter ends would abort a process that is done."""
+def test_ranks_end_without_a_word_of_torch_and_without_a_thread(tmp_path):
+    """A thread that lets go of a tensor while the interpreter ends would abort a process that is done.
+
+    The network has a weight of one channel, whose strides are ambiguous: torch warned of that.
+    """
     script = tmp_path / "leaving.py"
     script.write_text(LEAVING)
-    code, said = finished(torchrun(2, script, *command(tmp_path, "--training.max-steps", "3")[2:]))
+    own = ["--name", "tiny", "--runs", tmp_path, *SIZES["dit"], *TINY, "--training.max-steps", "1"]
+    code, said = finished(torchrun(2, script, "train", "digits-dit", *own))
     assert code == 0, said
+    assert "strides" not in said
+    assert "deprecated" not in said
     told = re.findall(r"(\d+) threads of gloo, then (\d+);", said)
     assert len(told) == 2
     for within, after in told:
@@ -267,7 +250,7 @@ def test_no_thread_of_the_ranks_outlives_their_work(tmp_path):
 
 
 def test_what_the_user_did_wrong_is_told_once(tmp_path):
-    code, said = finished(torchrun(2, *command(tmp_path, "--training.batch-size", "1")))
+    code, said = forked(2, *command(tmp_path, "--training.batch-size", "1"))
     assert code != 0
     assert said.count("training.batch-size 1 on 2 processes: some would have no image") == 1
     assert not (tmp_path / "tiny").exists()
@@ -297,7 +280,7 @@ sys.exit(main(sys.argv[1:]))
 def test_what_another_rank_finds_is_told_by_the_first(tmp_path):
     script = tmp_path / "faulty.py"
     script.write_text(FAULTY)
-    code, said = finished(torchrun(2, script, *command(tmp_path)[2:]))
+    code, said = forked(2, script, *command(tmp_path)[2:])
     assert code != 0
     assert said.count("triptych: train tiny: no memory on the second machine; take another") == 1
     assert not (tmp_path / "tiny").exists()
@@ -322,7 +305,9 @@ sys.exit(main(sys.argv[1:]))
 
 def test_what_the_disk_refuses_ends_all_ranks(tmp_path):
     """Also those that do not write: with the same exit code, and one line of the first."""
-    (first, line), (other, nothing) = processes(2, FULL, *command(tmp_path, "--quiet")[2:])
+    script = tmp_path / "full.py"
+    script.write_text(FULL)
+    (first, line), (other, nothing) = each_forked(2, script, *command(tmp_path, "--quiet")[2:])
     assert first == other == 2
     assert line.startswith("triptych: ") and line.count("\n") == 1
     assert os.strerror(errno.ENOSPC) in line
@@ -330,7 +315,7 @@ def test_what_the_disk_refuses_ends_all_ranks(tmp_path):
 
 
 def test_one_device_is_not_shared_by_its_number(tmp_path):
-    code, said = finished(torchrun(2, *command(tmp_path, "--device", "cuda:0")))
+    code, said = forked(2, *command(tmp_path, "--device", "cuda:0"))
     assert code != 0
     assert said.count("--device cuda:0 on 2 processes: all of them would take the same one") == 1
 
@@ -339,19 +324,10 @@ def test_a_batch_size_per_rank_is_multiplied(tmp_path):
     asked = command(tmp_path, "--training.max-steps", "1")
     at = asked.index("--training.batch-size")
     asked[at : at + 2] = ["--training.batch-size-per-rank", "250"]
-    code, said = finished(torchrun(2, *asked))
+    code, said = forked(2, *asked)
     assert code == 0, said
     started = Record.of_run(tmp_path / "tiny").history().started
     assert started.config["training"]["batch_size"] == 500
-
-
-def test_torch_has_nothing_to_say_of_how_ranks_train(tmp_path):
-    """With a weight of one channel, whose strides are ambiguous: the output convolution of gray images."""
-    own = ["--name", "tiny", "--runs", str(tmp_path), *SIZES["dit"], *TINY, "--training.max-steps", "1"]
-    code, said = finished(torchrun(2, "-m", "triptych", "train", "digits-dit", *own))
-    assert code == 0, said
-    assert "strides" not in said
-    assert "deprecated" not in said
 
 
 def test_one_rank_alone_is_asked_directly():
