@@ -1,5 +1,6 @@
 """What every test runs under."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,15 @@ pytest_plugins = ["pytester", "skip_policy"]
 # Set before anything imports torch, which reads it once.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there before the first test to no garbage collection: millions of objects that all stay.
+
+    The program collects before it measures the memory that is free, which took longer than a tiny run.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
