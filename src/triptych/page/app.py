@@ -79,7 +79,7 @@ class Choice:
     def renewed(self, name: str, several: list[str], model: str, before: list[list[str]]) -> list[Any]:
         """Return the runs that there are now, with what was chosen before as far as it is still there."""
         found, models = self.shelf.names(), self.shelf.drawable()
-        if [found, models] == before:
+        if not before or [found, models] == before:  # nothing was chosen while the page is not opened
             return [gr.skip()] * 4
         kept = [one for one in several or () if one in models]
         return [

@@ -31,7 +31,8 @@ def compare_tab(place: Place) -> gr.Dropdown:
             status = gr.Textbox(label=words("state"), interactive=False, elem_id="compare-state")
             picture = gr.Image(elem_id="compared", **PICTURE)
 
-    runs.change(view.choices, runs, checkpoints, **QUIETLY)
+    offered = gr.State([])
+    runs.change(view.choices, [runs, offered], [checkpoints, offered], **QUIETLY)
     asked, shown = [runs, checkpoints, *how.all], [status, picture]
     waiting = draw.click(
         lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
@@ -48,11 +49,17 @@ class Comparison:
         self.place, self.words = place, place.words
 
     @in_one_line
-    def choices(self, names: list[str] | None) -> Any:
-        """Return the checkpoints that any of some runs has."""
+    def choices(self, names: list[str] | None, offered: list[str]) -> tuple[Any, Any]:
+        """Return the checkpoints that any of some runs has, and these runs.
+
+        Nothing where they are offered already: a field tells of more changes than there are, and what was
+        chosen meanwhile would be undone.
+        """
+        if names == offered:
+            return gr.skip(), gr.skip()
         known = [self.place.shelf.checkpoints(name) for name in dict.fromkeys(names or ())]
         found = list(dict.fromkeys(one for several in known for one in several))
-        return gr.update(choices=found, value=found[:1])
+        return gr.update(choices=found, value=found[:1]), names
 
     def draw(
         self, names: list[str] | None, checkpoints: list[str] | None, *how: Any

@@ -42,7 +42,8 @@ def playground_tab(place: Place) -> gr.Dropdown:
                 label=title, language="shell", interactive=False, wrap_lines=True, elem_id="command"
             )
 
-    run.change(view.choices, run, [checkpoint, classes, how.scale], **QUIETLY)
+    offered = gr.State(None)
+    run.change(view.choices, [run, offered], [checkpoint, classes, how.scale, offered], **QUIETLY)
     asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
     waiting = draw.click(
         lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
@@ -59,10 +60,14 @@ class Playground:
         self.place, self.words = place, place.words
 
     @in_one_line
-    def choices(self, name: str | None) -> tuple[Any, Any, Any]:
-        """Return the checkpoints and the classes of a run, and the guidance scale of its recipe."""
-        if not name:
-            return gr.skip(), gr.skip(), gr.skip()
+    def choices(self, name: str | None, offered: str | None) -> tuple[Any, Any, Any, Any]:
+        """Return the checkpoints and the classes of a run, the guidance scale of its recipe, and its name.
+
+        Nothing where they are offered already: a field tells of more changes than there are, and what was
+        chosen meanwhile would be undone.
+        """
+        if not name or name == offered:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         found, run = self.place.shelf.checkpoints(name), self.place.shelf.run(name)
         known = list(run.origin.data.class_names) if run.origin.conditional else []
         scale = float(run.setting("sampling", "guidance", default=1.0)) if known else 1.0
@@ -70,6 +75,7 @@ class Playground:
             gr.update(choices=found, value=next(iter(found), None)),
             gr.update(choices=known, value=[], interactive=bool(known)),
             min(max(0.0, scale), HIGHEST_SCALE),
+            name,
         )
 
     def draw(
