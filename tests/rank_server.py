@@ -4,7 +4,6 @@ Reads orders, one a line of JSON, and answers each in a line: how its processes 
 """
 
 import json
-import math
 import os
 import runpy
 import signal
@@ -17,6 +16,8 @@ import warnings
 from contextlib import ExitStack
 from importlib import import_module
 
+PATIENCE = 150.0
+"""Seconds after which processes hang, and are killed."""
 GRACE = 10.0
 """Seconds that processes have to end after one of them has failed, as a launcher would have it."""
 LOADED = (
@@ -47,7 +48,7 @@ def together(count: int, command: list[str]) -> list[tuple[int, str]]:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
         pids = [forked(rank, count, port, command, said[rank].fileno()) for rank in range(count)]
         codes: dict[int, int] = {}
-        until = math.inf
+        until = time.monotonic() + PATIENCE
         while alive := [pid for pid in pids if pid not in codes]:
             for pid in alive:
                 ended, status = os.waitpid(pid, os.WNOHANG)

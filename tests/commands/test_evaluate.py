@@ -275,6 +275,37 @@ def test_a_kill_right_after_a_row_was_recorded_leaves_nothing_for_good(run, caps
     assert not list((run / "evaluations").glob("*/"))
 
 
+def test_what_is_measured_of_a_known_row_meanwhile_is_left_alone(run, capsys, monkeypatch):
+    """Further metrics of the same images have the same folder: cut off, they are gone on with."""
+    honest = Judge.row
+
+    def dies(self, denoiser, request, passport, folder, watch):
+        def stop(batch):
+            if batch.index[0] >= 40:
+                raise KeyboardInterrupt
+
+        return honest(self, denoiser, request, passport, folder, stop)
+
+    ask = ("evaluate", run, *QUICK, "--batch-size", "20", "--guidance", "1")
+    known, further = ("--metrics", "fd_classifier"), ("--metrics", "fd_classifier", "recall_classifier")
+    assert say(*ask, *known, "--quiet") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(Judge, "row", dies)
+        assert say(*ask, *further, "--quiet") == 130
+    (journal,) = (run / "evaluations").glob("*/batches.jsonl")
+    before = journal.read_bytes()
+    assert told(capsys, *ask, *known)[1].endswith("(from the record)")
+    assert journal.read_bytes() == before
+    # Nor is a whole one that is newer than the row: its figures are still to be computed.
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "append", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert say(*ask, *further, "--quiet") == 130
+    assert told(capsys, *ask, *known)[1].endswith("(from the record)")
+    assert journal.exists()
+    assert say(*ask, *further, "--quiet") == 0
+    assert not journal.exists()
+
+
 def test_the_full_number_is_checked_before_the_screening(run, capsys):
     ask = ("--count", "60", "--sampler", "ddim:2", "--screen", "70", "--confirm", "1")
     assert "fd_classifier of 60 images: it takes at least 65" in the_line(capsys, "evaluate", run, *ask)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from urllib.parse import quote
 
 import pytest
 from page.serving import served
@@ -123,8 +124,13 @@ def test_an_address_opens_what_it_names(page, site):
     expect(page.locator("#draw-run input")).to_have_value("tiny", timeout=20_000)
     tab(page, "Runs")
     expect(page).to_have_url(f"{site}/en/")
-    page.goto(f"{site}/en/?tab=run&run=<img src=x>&run=none")
-    expect(page.locator("#run input")).not_to_have_value("", timeout=20_000)
+    page.goto(f"{site}/en/?tab=run&run={quote(HOSTILE)}")
+    expect(page.locator("#run input")).to_have_value(HOSTILE, timeout=20_000)
+    tab(page, "Runs")
+    tab(page, "Run")
+    expect(page).to_have_url(re.compile(r"\?tab=run&run=%3Cimg"))
+    page.goto(f"{site}/en/?tab=run&run=none")
+    expect(page.locator("#run input")).to_have_value(re.compile("."), timeout=20_000)
     assert page.locator("img[src=x]").count() == 0
 
 

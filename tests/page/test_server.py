@@ -1,5 +1,6 @@
 """The server: from where, by whom and for what it can be asked."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from page.serving import served
 
 from triptych.commands.serve import listening
 from triptych.errors import UserError
+from triptych.page import server
 from triptych.page.server import check_access, is_loopback, sweep
 
 
@@ -151,6 +153,37 @@ def test_what_was_shown_long_ago_is_removed(tmp_path):
     done.set()
     sweeper.join()
     assert (tmp_path / "new.png").exists()
+
+
+def test_logins_are_tried_one_after_another_and_few_wait(monkeypatch):
+    asleep, most, answers = 0, 0, []
+
+    async def slept(seconds):
+        nonlocal asleep, most
+        assert seconds == server.LOGIN
+        asleep += 1
+        most = max(most, asleep)
+        await asyncio.sleep(0.01)
+        asleep -= 1
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message):
+        if "status" in message:
+            answers.append(message["status"])
+
+    async def ask(method):
+        await gate({"type": "http", "path": "/en/login", "method": method, "headers": []}, None, send)
+
+    async def all_at_once():
+        await asyncio.gather(*(ask("POST") for _ in range(8)), ask("GET"))
+
+    monkeypatch.setattr(server, "sleep", slept)
+    gate = server.Gate(app, open_to_others=True)
+    asyncio.run(all_at_once())
+    assert most == 1
+    assert answers == [429, 429, 429, 200, 200, 200, 200, 200, 200]  # the page itself waits for nobody
 
 
 def test_with_a_password_nothing_is_told_without_it(runs, tmp_path):

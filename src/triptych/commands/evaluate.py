@@ -128,8 +128,26 @@ def already(asked: Sequence[Asked]) -> list[Evaluated | None]:
     known = [row.sweep.known(row) for row in asked]
     for row, there in zip(asked, known, strict=True):
         if there is not None:
-            row.store.remove()  # a kill right after it was recorded left its features there
+            tidy(row)
     return known
+
+
+def tidy(asked: Asked) -> None:
+    """Remove the features of a known row where a kill right after it was recorded left them.
+
+    Those are whole and older than the record's row. Others are of a row of further metrics, or of one that is
+    measured again, perhaps by a process that runs now.
+    """
+    from triptych.evaluation.judge import row_key
+    from triptych.record.events import Evaluated
+
+    finished = asked.store.finished()
+    if finished is None:
+        return
+    rows = asked.sweep.run.record.history().of_kind(Evaluated)
+    mine = [row.seconds for row in rows if row_key(row.data.passport) == row_key(asked.passport)]
+    if any(seconds >= finished for seconds in mine):
+        asked.store.remove()
 
 
 def warn_of_guess(opened: Run) -> None:

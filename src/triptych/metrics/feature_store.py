@@ -70,6 +70,21 @@ class FeatureStore:
         """Return how many images are still to be measured, by what is on the disk."""
         return sum(len(self.place(batch)) for batch in self.read())
 
+    def finished(self) -> float | None:
+        """Return when the last batch was written, in Unix time; None: some are missing, or it is another's.
+
+        By what the journal says: no row is read, and nothing is removed.
+        """
+        try:
+            written = (self.folder / JOURNAL).stat().st_mtime
+            lines = (self.folder / JOURNAL).read_bytes().split(b"\n")
+            plan = json.loads((self.folder / PLAN).read_bytes())
+        except (OSError, ValueError):
+            return None
+        there = {entry[0] for line in lines if (entry := _entry(line)) is not None}
+        every = range(-(-self.count // self.batch_size))
+        return written if plan == self._plan and there.issuperset(every) else None
+
     def place(self, batch: int) -> range:
         """Return the numbers of the images of a batch."""
         return range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.count))

@@ -72,7 +72,7 @@ class Choice:
         readable = [one.name for one in glances if one.state not in ("broken", "reading")]
         wanted = (name for name in (asked.get("run"), last) if name in found)
         name = next(wanted, next(iter(readable), None))
-        # Nobody who has clicked on a tab by now is thrown back to the first.
+        # Where the address names no tab, nobody who has clicked on one by now is thrown back to the first.
         shown = gr.update(selected=asked["tab"]) if asked.get("tab") in TABS else gr.skip()
         return [*self._chosen(name, found, models), [found, models], shown]
 

@@ -10,7 +10,7 @@ from triptych.errors import UserError
 from triptych.page import fields
 from triptych.page.glance import ODD, reason
 from triptych.page.place import LIVE, PICTURE, QUIETLY, Place, in_one_line
-from triptych.record.events import Sampled
+from triptych.record.events import Evaluated, Sampled
 
 SHOWN = 11
 """Fields that show a run."""
@@ -92,7 +92,7 @@ class RunView:
         Args:
             name: of the run.
             number: of the preview; None: the last.
-            there: numbers of evaluated rows and of samples that are shown already, and not sent again: they
+            there: numbers of evaluations and of samples that are shown already, and not sent again: they
                 may be megabytes, and a run in training changes every few seconds.
         """
         if not name:
@@ -100,7 +100,7 @@ class RunView:
         words, shelf, state = self.words, self.shelf, self._state(name)
         try:
             run, rows = shelf.run(name), shelf.rows(name)
-            count = [len(rows), len(run.history.of_kind(Sampled))]
+            count = [len(run.history.of_kind(kind)) for kind in (Evaluated, Sampled)]
             evaluated, sampled = [a == b for a, b in zip(count, there or [None, None], strict=True)]
             last = len(fields.previews(run, shelf))
             at = last if number is None else min(number, last)

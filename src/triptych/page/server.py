@@ -25,6 +25,8 @@ REMEMBERED = 3600.0
 """Seconds after which what was shown is removed from the scratch folder."""
 LOGIN = 1.0
 """Seconds that a login takes."""
+MOST_LOGINS = 5
+"""That wait for their turn; others are told to come again."""
 
 
 def is_loopback(host: str) -> bool:
@@ -112,18 +114,29 @@ class Gate:
 
     def __init__(self, app: Any, open_to_others: bool):
         self.app, self.open_to_others = app, open_to_others
-        self._login = Lock()
+        self._login, self._waiting = Lock(), 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http" or self._is_welcome(scope):
-            if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/login"):
-                async with self._login:
-                    await sleep(LOGIN)
+            if self._is_login(scope):
+                if self._waiting >= MOST_LOGINS:
+                    await refuse(send, 429)
+                    return
+                self._waiting += 1
+                try:
+                    async with self._login:
+                        await sleep(LOGIN)
+                finally:
+                    self._waiting -= 1
             await self.app(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        await refuse(send, 403)
+
+    @staticmethod
+    def _is_login(scope: Any) -> bool:
+        path = scope["path"].rstrip("/") if scope["type"] == "http" else ""
+        return path.endswith("/login") and scope["method"] == "POST"
 
     def _is_welcome(self, scope: Any) -> bool:
         if scope["path"].rstrip("/").endswith("/upload"):
@@ -137,6 +150,12 @@ class Gate:
         if "origin" in headers:
             asked.append(headers["origin"].partition("://")[2])
         return all(is_loopback(host_of(name)) for name in asked)
+
+
+async def refuse(send: Any, status: int) -> None:
+    """Answer a request with nothing but a status."""
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def host_of(address: str) -> str:
