@@ -7,13 +7,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: threads do not survive a fork
 
 import signal
-import sys
 import time
-import traceback
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from forking import forked
 
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.names import parse
@@ -39,22 +38,8 @@ class Life:
     log: Path
 
     def __post_init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 dislikes forks beside threads
-            self.pid = os.fork()
-        if self.pid == 0:
-            code = 1
-            try:
-                log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-                os.dup2(log, 1)
-                os.dup2(log, 2)
-                code = triptych(self.command)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+        with self.log.open("ab") as log:
+            self.pid = forked(lambda: triptych(self.command), log.fileno())
         self.born = time.monotonic()
         self.code: int | None = None
 

@@ -11,10 +11,11 @@ import socket
 import sys
 import tempfile
 import time
-import traceback
-import warnings
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
+
+from forking import forked
 
 PATIENCE = 150.0
 """Seconds after which processes hang, and are killed."""
@@ -46,7 +47,10 @@ def together(count: int, command: list[str]) -> list[tuple[int, str]]:
         port = probe.getsockname()[1]
     with ExitStack() as stack:
         said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
-        pids = [forked(rank, count, port, command, said[rank].fileno()) for rank in range(count)]
+        pids = [
+            forked(partial(as_rank, rank, count, port, command), file.fileno())
+            for rank, file in enumerate(said)
+        ]
         codes: dict[int, int] = {}
         until = time.monotonic() + PATIENCE
         while alive := [pid for pid in pids if pid not in codes]:
@@ -64,36 +68,18 @@ def together(count: int, command: list[str]) -> list[tuple[int, str]]:
         return [(codes[pid], file.read().decode()) for pid, file in zip(pids, said, strict=True)]
 
 
-def forked(rank: int, count: int, port: int, command: list[str], said: int) -> int:
-    """Return the process that is to run the command as one of the ranks."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 dislikes forks beside threads
-        pid = os.fork()
-    if pid:
-        return pid
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+def as_rank(rank: int, count: int, port: int, command: list[str]) -> None:
+    """Run the command as one of the ranks."""
     os.environ |= {"TORCHELASTIC_RUN_ID": "of a test"}  # a stop is no failure to torchrun
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    code = 1
-    try:
-        if command[0] == "-m":
-            sys.argv = command[1:]
-            runpy.run_module(command[1], run_name="__main__", alter_sys=True)
-        else:
-            sys.argv = command
-            runpy.run_path(command[0], run_name="__main__")
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-SOURCE = TESTS.parent / "src"
+PATHS = [TESTS, TESTS.parent / "scripts", TESTS.parent / "src"]
 
 
 def surroundings():
     """Return the environment of such a process."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}{os.pathsep}{SOURCE}"}
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 
 
 def torchrun(ranks, *command, restarts=0):

@@ -10,16 +10,17 @@ import gradio as gr
 
 from triptych.report.language import LANGUAGES, Language
 
-SCRIPT = """(name) => {
-    const address = new URL(window.location), open = TAB ?? address.searchParams.get("tab") ?? "list";
+SCRIPT = """(tab, of, name) => {
+    const address = new URL(window.location), open = tab ?? address.searchParams.get("tab") ?? "list";
     const keep = (key, value) =>
         value ? address.searchParams.set(key, value) : address.searchParams.delete(key);
-    if (window.triptychOpened && (TAB || open === OF)) {
+    if (window.triptychOpened && (tab || open === of)) {
         keep("tab", open !== "list" && open);
-        keep("run", open === OF && name);
+        keep("run", open === of && name);
         history.replaceState(null, "", address);
     }
 }"""
+"""Given the tab that is shown (null: the open one), the tab whose run is told, if open, and that run."""
 OPENED = "() => { window.triptychOpened = true; }"
 """The address is not written before it was read."""
 
@@ -52,5 +53,5 @@ def keep_address(
 
 
 def _script(tab: str | None, of: str) -> str:
-    """Return the script of a tab, None: the open one; its run is told where it is the tab that it is `of`."""
-    return SCRIPT.replace("TAB", json.dumps(tab)).replace("OF", json.dumps(of))
+    """Return `SCRIPT` for a tab and the tab whose run it is."""
+    return f"(name) => ({SCRIPT})({json.dumps(tab)}, {json.dumps(of)}, name)"

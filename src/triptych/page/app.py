@@ -26,8 +26,8 @@ FONTS = [
 ]
 """Of the system: none is fetched."""
 MONO = ["ui-monospace", "Consolas", "monospace"]
-TABS = ("list", "run", "compare", "playground")
-"""Of the page, by the names that an address has for them."""
+TABS = {"list": "runs", "run": "one_run", "compare": "compare", "playground": "playground"}
+"""The key of each tab's title, by the name that an address has for it."""
 
 
 def build(place: Place) -> gr.Blocks:
@@ -39,18 +39,18 @@ def build(place: Place) -> gr.Blocks:
         # The same secret after a restart of the server, which could not read it otherwise.
         remembered = gr.BrowserState("", storage_key="triptych-run", secret="triptych")
         with gr.Tabs(selected="list") as tabs:
-            with gr.Tab(words("runs"), id="list") as first:
-                listed = list_tab(page, place)
-            with gr.Tab(words("one_run"), id="run") as second:
-                run = run_tab(place)
-            with gr.Tab(words("compare"), id="compare") as third:
-                compared = compare_tab(place)
-            with gr.Tab(words("playground"), id="playground") as fourth:
-                played = playground_tab(place)
+            named = {name: gr.Tab(words(key), id=name) for name, key in TABS.items()}
+        with named["list"]:
+            listed = list_tab(page, place)
+        with named["run"]:
+            run = run_tab(place)
+        with named["compare"]:
+            compared = compare_tab(place)
+        with named["playground"]:
+            played = playground_tab(place)
         names = gr.State([])
         fields_of_runs = [run, compared, played, names]
         loaded = page.load(choice.opened, remembered, [*fields_of_runs, tabs], **QUIETLY)
-        named = {"list": first, "run": second, "compare": third, "playground": fourth}
         keep_address(loaded, named, {"run": run, "playground": played})
         gr.Timer(LIVE).tick(choice.renewed, fields_of_runs, fields_of_runs, **QUIETLY)
         listed.select(choice.selected, None, [run, compared, played, tabs], **QUIETLY)

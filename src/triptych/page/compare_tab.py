@@ -9,7 +9,7 @@ import gradio as gr
 
 from triptych.errors import UserError
 from triptych.page.glance import ODD
-from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, told
+from triptych.page.place import PICTURE, QUIETLY, Place, in_one_line, in_turn, told
 from triptych.page.sampler_fields import order, sampler_fields
 from triptych.page.studio import MOST_MODELS
 from triptych.report import numbers
@@ -34,11 +34,7 @@ def compare_tab(place: Place) -> gr.Dropdown:
     offered = gr.State([])
     runs.change(view.choices, [runs, offered], [checkpoints, offered], **QUIETLY)
     asked, shown = [runs, checkpoints, *how.all], [status, picture]
-    waiting = draw.click(
-        lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
-    )
-    drawing = waiting.then(view.draw, asked, shown, **WORK)
-    cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
+    in_turn(draw, cancel, view.draw, asked, shown, words)
     return runs
 
 

@@ -65,7 +65,9 @@ def list_rows(glances: Sequence[Glance], words: Language) -> list[list[Any]]:
             known(one.loss, 5),
             known(one.lowest_mse, 5),
             *(known(one.figure, 4) if one.metric == metric else None for metric in metrics),
-            "" if math.isnan(one.changed) else numbers.moment(one.changed)[:-3],
+            ""
+            if math.isnan(one.changed)
+            else numbers.moment(one.changed).rpartition(":")[0],  # to the minute
         ]
         for one in glances
     ]

@@ -40,6 +40,30 @@ WORK: dict[str, Any] = {
 other modes one is that comes while a cancelled drawing still ends."""
 
 
+def in_turn(
+    draw: gr.Button,
+    cancel: gr.Button,
+    work: Callable[..., Any],
+    asked: list[Any],
+    shown: list[Any],
+    words: Language,
+) -> None:
+    """Have one button begin long work, which waits for its turn and says so, and the other end it.
+
+    Args:
+        draw: begins it.
+        cancel: ends it.
+        work: a generator of the values of `shown`.
+        asked: fields whose values it is given.
+        shown: fields that it fills, that of its state first.
+        words: the language.
+    """
+    status: dict[str, Any] = {"inputs": None, "outputs": shown[0], "queue": False, **QUIETLY}
+    waiting = draw.click(lambda: words("waiting"), **status, trigger_mode="multiple")
+    working = waiting.then(work, asked, shown, **WORK)
+    cancel.click(lambda: words("cancelled"), **status, cancels=[working])
+
+
 @dataclass(frozen=True)
 class Place:
     """What all tabs share."""

@@ -10,7 +10,7 @@ import gradio as gr
 
 from triptych.errors import UserError
 from triptych.page.glance import ODD
-from triptych.page.place import PICTURE, QUIETLY, WORK, Place, in_one_line, told
+from triptych.page.place import PICTURE, QUIETLY, Place, in_one_line, in_turn, told
 from triptych.page.sampler_fields import SamplerFields, order, sampler_fields
 from triptych.page.studio import HIGHEST_SCALE
 from triptych.report import numbers
@@ -45,11 +45,7 @@ def playground_tab(place: Place) -> gr.Dropdown:
     offered = gr.State(None)
     run.change(view.choices, [run, offered], [checkpoint, classes, how.scale, offered], **QUIETLY)
     asked, shown = [run, checkpoint, classes, above, below, *how.all], [status, images, film, command]
-    waiting = draw.click(
-        lambda: words("waiting"), None, status, queue=False, trigger_mode="multiple", **QUIETLY
-    )
-    drawing = waiting.then(view.draw, asked, shown, **WORK)
-    cancel.click(lambda: words("cancelled"), None, status, cancels=[drawing], queue=False, **QUIETLY)
+    in_turn(draw, cancel, view.draw, asked, shown, words)
     return run
 
 

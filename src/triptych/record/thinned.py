@@ -24,7 +24,7 @@ from triptych.record.record import decode_line, encode_line, is_whole
 
 MOST = 500
 """Stretches that figures of training are averaged in, at least; there are up to twice as many."""
-LAYOUT = 1
+LAYOUT = 2
 """Of the copies: raised when they are written otherwise."""
 PROGRESS = b'{"kind": "progress"'
 COUNTS = ("not_finite", "spikes", "overflows")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 
 from triptych.report import numbers
 from triptych.report.assets import Assets
@@ -38,8 +39,7 @@ def compose(
     With `unlike`, rows that were not measured alike are set side by side, and said to be. `watch` sees how
     many runs are done.
     """
-    watch(Work(WHAT, 0, len(runs), "run"))
-    done = (Work(WHAT, number, len(runs), "run") for number in range(1, len(runs) + 1))
+    each = one_after_another(watch, len(runs))
     data = distinct(run.data for run in runs)
     conditional = any(run.origin.conditional for run in runs)
     title = words("title_cfg" if conditional else "title", data=", ".join(data))
@@ -50,7 +50,6 @@ def compose(
         if chosen:
             chapter += 1
             shared = shared_pictures(chosen, runs, words)
-            each = lambda: watch(next(done))  # noqa: E731
             blocks += _chapter(str(chapter), chosen, kind, shared, words, assets, unlike, each)
     return Document(
         date=numbers.moment(max(event.seconds for run in runs for event in run.history.events)),
@@ -58,6 +57,13 @@ def compose(
         title=title,
         blocks=tuple(blocks),
     )
+
+
+def one_after_another(watch: Watch, total: int) -> Callable[[], None]:
+    """Return what is to be called whenever another of the runs is done."""
+    done = count(1)
+    watch(Work(WHAT, 0, total, "run"))
+    return lambda: watch(Work(WHAT, next(done), total, "run"))
 
 
 def _chapter(
