@@ -18,6 +18,12 @@ DTYPE = "float32"
 
 ROUNDS, WARM_UP = 12, 1
 
+PRODUCT, CONVOLUTION, TRAINED_CONVOLUTION, COPY = "product", "convolution", "trained convolution", "copy"
+"""Kinds of work that a machine has a ceiling for."""
+
+Operations = Mapping[str, float]
+"""How much of each kind a call does: floating-point operations, bytes of copies."""
+
 
 class Absent(NamedTuple):
     """A variant that cannot be measured here."""
@@ -37,6 +43,8 @@ class Variant:
     """What has to be known of it: the peer's version, a stand-in."""
     facts: Callable[[], Mapping[str, float]] = dict
     """Figures that go with it, by their titles, such as the parameters of a network."""
+    operations: Callable[[], Operations] = dict
+    """What a call comes to at least; of what has a ceiling, the share that is reached is told."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,10 @@ class Comparison:
     timed: bool = True
     """Whether time is measured beside memory."""
     series: str = ""
-    """Name of the series that it is part of: comparisons that differ in tokens alone, told together."""
+    """Name of the series that it is part of: comparisons that differ in one size alone, told together."""
+    axis: str = ""
+    """What that size is of."""
+    size: int = 0
 
 
 class Case(NamedTuple):

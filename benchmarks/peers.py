@@ -22,6 +22,9 @@ from benchmarks.comparison import Absent
 
 TIMM = "timm.models.vision_transformer"
 
+PACKAGE = "benchmarks"
+"""That a peer's file takes itself to be in."""
+
 APART_FOLDER = "parity"
 """In the environment's folder: where the set-up puts torch-fidelity, apart from torchmetrics."""
 
@@ -59,6 +62,25 @@ def dit(peers: Path | None) -> Peer | Absent:
         said = f"{timm_stand_in.NOTE}, as timm cannot be imported ({why})"
         return load(peers, "DiT", "models.py", {TIMM: timm_stand_in}, said)
     return load(peers, "DiT", "models.py", {}, f"layers of timm {importlib.metadata.version('timm')}")
+
+
+def diffusers() -> ModuleType | Absent:
+    """Return diffusers, which is installed, and not loaded from a checkout."""
+    try:
+        return importlib.import_module("diffusers")
+    except Exception as error:  # it imports much, which may be broken in any way
+        why = str(error).strip().partition("\n")[0]
+        return Absent(f"diffusers cannot be imported ({why}): pip install diffusers")
+
+
+def improved_diffusion(peers: Path | None) -> Peer | Absent:
+    """Return the file of openai/improved-diffusion that has `UNetModel`."""
+    layers = load(peers, "improved-diffusion", "improved_diffusion/nn.py")
+    if isinstance(layers, Absent):
+        return layers
+    # What the file imports from beside itself is looked for beside the name that `load` gives it.
+    beside = {f"{PACKAGE}.nn": layers.module, f"{PACKAGE}.fp16_util": Unneeded(f"{PACKAGE}.fp16_util")}
+    return load(peers, "improved-diffusion", "improved_diffusion/unet.py", beside)
 
 
 def mamba_py(peers: Path | None) -> Peer | Absent:
@@ -129,7 +151,7 @@ def load(
     path = peers / repository / file
     if not path.is_file():
         return Absent(f"no {repository}/{file} in {peers}")
-    name = f"benchmarks.peer_{path.stem}"
+    name = f"{PACKAGE}.peer_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

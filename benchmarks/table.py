@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.comparison import DTYPE, WARM_UP
-from benchmarks.measure import Result, Row, Series
-from benchmarks.pairs import Ratio
+from benchmarks.ceilings import Ceiling
+from benchmarks.comparison import WARM_UP
+from benchmarks.growth import Series
+from benchmarks.measure import Result, Row
+from benchmarks.pairs import Ratio, Spread
 
 NOTHING = "–"
 MIB = 2**20
+CEILING = "  ceiling: the share that is reached of what the machine does at most, with its interval"
 RATIO = "  ratio: the median of the ratios within each round, which need not be the ratio of the medians"
+
+
+TITLES = ("median ms", "quartiles", "ratio", "interval", "ceiling", "interval", "differs", "extra MiB")
 
 
 def of_facts(facts: Mapping[str, str]) -> str:
@@ -28,12 +34,19 @@ def of_result(result: Result) -> str:
         f"{result.rounds} rounds after {WARM_UP}; ratios to {comparison.base}"
     )
     titles = list(dict.fromkeys(title for row in there for title in row.facts or {}))
-    lines = [["", "median ms", "quartiles", "ratio", "interval", "differs", "extra MiB", *titles]]
+    lines = [["", *TITLES, *titles]]
     lines += [cells(row, titles) for row in there]
+    bounded = [CEILING] if any(row.ceiling for row in there) else []
     paired = [RATIO] if any(row.ratio for row in there) else []
     absent = said([(row.name, f"absent ({row.absent})") for row in rows if row.absent])
     notes = said([(row.name, row.note) for row in there if row.note])
-    return "\n".join([head, *aligned(lines), *paired, *absent, *notes])
+    shares = [f"  {row.name}: {of_shares(row.shares)}" for row in there if row.shares]
+    return "\n".join([head, *aligned(lines), *paired, *bounded, *absent, *notes, *shares])
+
+
+def of_shares(shares: Mapping[str, float]) -> str:
+    """Return where the time of a call goes."""
+    return "time by operation: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
 
 
 def said(remarks: Sequence[tuple[str, str]]) -> list[str]:
@@ -50,35 +63,41 @@ def cells(row: Row, titles: Sequence[str]) -> list[str]:
     if row.milliseconds is not None:
         time = figure(row.milliseconds.median)
         quartiles = f"{figure(row.milliseconds.lower)} .. {figure(row.milliseconds.upper)}"
-    ratio, interval = of_ratio(row.ratio)
     return [
         row.name,
         time,
         quartiles,
-        ratio,
-        interval,
+        *(("1", NOTHING) if row.ratio is None else of_ratio(row.ratio)),
+        *((NOTHING, NOTHING) if row.ceiling is None else of_ratio(row.ceiling)),
         NOTHING if row.difference is None else f"{row.difference:.0e}",
         mebibytes(row.extra_bytes),
         *(figure((row.facts or {})[title]) if title in (row.facts or {}) else NOTHING for title in titles),
     ]
 
 
-def of_ratio(ratio: Ratio | None) -> tuple[str, str]:
-    """Return a ratio and its interval; 1 and none for the base itself."""
-    if ratio is None:
-        return "1", NOTHING
+def of_ratio(ratio: Ratio) -> tuple[str, str]:
+    """Return a ratio and its interval."""
     if ratio.interval is None:
         return f"{ratio.median:.3f}", "too few rounds"
     return f"{ratio.median:.3f}", f"{ratio.interval.low:.3f} .. {ratio.interval.high:.3f}"
 
 
+def of_ceilings(found: Mapping[str, tuple[Ceiling, Spread]]) -> str:
+    """Return what the machine does at most: a line for each kind of work."""
+    lines = [["ceilings", "median", "quartiles", "", ""]]
+    for kind, (ceiling, rate) in found.items():
+        quartiles = f"{figure(rate.lower)} .. {figure(rate.upper)}"
+        lines.append([kind, figure(rate.median), quartiles, ceiling.unit, ceiling.what])
+    return "\n".join(aligned(lines))
+
+
 def of_series(series: Series) -> str:
-    """Return how memory grows with tokens: a line per variant, a column per number of tokens."""
-    head = f"{series.name}: batch {series.batch}, {DTYPE}; extra MiB by tokens, and their power"
-    lines = [["", *map(str, series.tokens), "power"]]
-    for name, amounts in series.extra_bytes.items():
-        power = series.exponents[name]
-        lines.append([name, *map(mebibytes, amounts), NOTHING if power is None else f"{power:.2f}"])
+    """Return how a quantity grows: a line per variant, a column per size."""
+    head = f"{series.name}: {series.quantity} by {series.axis}, and their power"
+    lines = [["", *map(str, series.sizes), "power"]]
+    for name, amounts in series.amounts.items():
+        power = series.powers[name]
+        lines.append([name, *map(figure, amounts), NOTHING if power is None else f"{power:.2f}"])
     absent = said([(name, f"absent ({why})") for name, why in series.absent.items()])
     return "\n".join([head, *aligned(lines), *absent])
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.comparison import Call
-from triptych.backbones.backbone import BackboneConfig
+from benchmarks.ceilings import operations_of
+from benchmarks.comparison import Call, Operations
+from triptych.backbones.backbone import Backbone, BackboneConfig
 from triptych.backbones.costs import costs, outline
 
 CLASSES, CHANNELS = 10, 3
@@ -54,10 +55,33 @@ def awaken(network: nn.Module) -> None:
             nn.init.normal_(parameter, std=0.02, generator=draw)
 
 
+def prediction(network: nn.Module, batch: int, size: int) -> Call:
+    """Return a prediction, as every step of a sampler asks for it."""
+    awaken(network)
+    inputs = images(batch, size)
+    network.eval()
+
+    def predict() -> Sequence[Tensor]:
+        with torch.inference_mode():
+            return (network(*inputs),)
+
+    return predict
+
+
+def our_network(config: BackboneConfig, size: int) -> Backbone:
+    """Return a backbone of ours, the same whenever it is asked for."""
+    torch.manual_seed(0)
+    return config.build(CHANNELS, size, CLASSES)
+
+
 def our_step(config: BackboneConfig, batch: int, size: int) -> Call:
     """Return a training step of a backbone of ours."""
-    torch.manual_seed(0)
-    return training_step(config.build(CHANNELS, size, CLASSES), batch, size)
+    return training_step(our_network(config, size), batch, size)
+
+
+def step_operations(network: nn.Module, batch: int, size: int, *, training: bool = True) -> Operations:
+    """Return what a training step of a network, or a prediction, comes to."""
+    return operations_of(network, images(1, size), batch, training=training)
 
 
 def parameters(network: nn.Module) -> dict[str, float]:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from benchmarks.cases import (
+    batch_loading,
     checkpoint_stall,
+    cost_growth,
     dim_step,
     dit_step,
     frechet_step,
     inception_features,
     loop_step,
     s6_scan,
+    sampling_step,
     ssd_mixer,
     ssd_scan,
+    unet_step,
+    weight_average,
 )
 from benchmarks.comparison import Case
 
 CASES: dict[str, Case] = {
+    "unet-step": unet_step.CASE,
     "dit-step": dit_step.CASE,
     "ssd-scan": ssd_scan.CASE,
     "ssd-mixer": ssd_mixer.CASE,
     "s6-scan": s6_scan.CASE,
     "dim-step": dim_step.CASE,
     "loop-step": loop_step.CASE,
+    "batch-loading": batch_loading.CASE,
+    "weight-average": weight_average.CASE,
     "checkpoint-stall": checkpoint_stall.CASE,
+    "sampling-step": sampling_step.CASE,
     "inception-features": inception_features.CASE,
     "frechet-step": frechet_step.CASE,
+    "cost-growth": cost_growth.CASE,
 }
 """Every case by the name that `--only` takes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.comparison import Case, Comparison, Variant
-from benchmarks.work import our_costs, our_step
+from benchmarks.work import our_costs, our_network, our_step, step_operations
 from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.dim import DiMConfig
 from triptych.backbones.dit import DiTConfig
@@ -25,6 +25,9 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
             name: Variant(
                 lambda config=config, batch=batch, size=size: our_step(config, batch, size),
                 facts=lambda config=config, size=size: our_costs(config, size),
+                operations=lambda config=config, batch=batch, size=size: step_operations(
+                    our_network(config, size), batch, size
+                ),
             )
             for name, config in networks.items()
         }

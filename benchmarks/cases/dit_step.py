@@ -7,7 +7,16 @@ from torch import nn
 
 from benchmarks.comparison import Absent, Case, Comparison, Variant
 from benchmarks.peers import Peer, dit
-from benchmarks.work import CHANNELS, CLASSES, our_costs, our_step, parameters, training_step
+from benchmarks.work import (
+    CHANNELS,
+    CLASSES,
+    our_costs,
+    our_network,
+    our_step,
+    parameters,
+    step_operations,
+    training_step,
+)
 from triptych.backbones.dit import DiTConfig
 from triptych.commands.bench import BenchOptions
 
@@ -28,10 +37,15 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
             lambda: training_step(their_network(peer, config, fused, size), batch, size),
             note=peer.note,
             facts=lambda: parameters(their_network(peer, config, fused, size)),
+            operations=lambda: step_operations(their_network(peer, config, fused, size), batch, size),
         )
 
     variants = {
-        OURS: Variant(lambda: our_step(config, batch, size), facts=lambda: our_costs(config, size)),
+        OURS: Variant(
+            lambda: our_step(config, batch, size),
+            facts=lambda: our_costs(config, size),
+            operations=lambda: step_operations(our_network(config, size), batch, size),
+        ),
         "DiT, fused attention": theirs(fused=True),
         "DiT, explicit softmax": theirs(fused=False),
     }

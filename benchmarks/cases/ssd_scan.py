@@ -50,8 +50,15 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     for tokens in (64, 128) if options.quick else SERIES:
         sizes = Sizes(options.batch or 1, tokens, **small)
         ours = variants(sizes, peer)
-        one = Comparison("memory", tokens, sizes.batch, ATTENTION, ours, timed=False, series="peak memory")
-        found.append(one)
+        found.append(
+            Comparison(
+                *("memory", tokens, sizes.batch, ATTENTION, ours),
+                timed=False,
+                series=f"peak memory, batch {sizes.batch}",
+                axis="tokens",
+                size=tokens,
+            )
+        )
     return found
 
 

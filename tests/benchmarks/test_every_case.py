@@ -41,6 +41,8 @@ def test_every_variant_is_measured_or_said_to_be_absent(name, measured):
                 assert all(one > 0 for one in variant["times"])
                 assert ("ratio" in variant) == (variant["name"] != comparison["base"])
                 assert variant.get("difference", 0) < 1e-5
+            if "ceiling" in variant:
+                assert variant["ceiling"]["median"] > 0
         if name == "ssd-scan" and "rounds" in comparison:
             assert "difference" in variants["explicit softmax"]  # which is what attention computes
 
@@ -52,6 +54,31 @@ def test_memory_is_measured_too(measured):
     assert ("extra_bytes" in ours) == (not unmeasurable())
     assert (unmeasurable() or "resident set") in told["machine"]["memory"]
     assert "resident set" in out
+
+
+def test_the_machine_is_measured_first(measured):
+    out, told = measured("--only", "weight-average", "--no-memory")
+    assert out.index("ceilings") < out.index("weight-average: ")
+    assert list(told["ceilings"]) == ["product", "convolution", "trained convolution", "copy"]
+    assert all(ceiling["median"] > 0 for ceiling in told["ceilings"].values())
+
+
+def test_where_the_time_goes_is_told_when_asked(measured):
+    out, told = measured("--only", "dit-step", "--no-memory", "--profile")
+    shares = told["cases"]["dit-step"]["comparisons"][0]["variants"][0]["shares"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert "addmm" in shares
+    assert "time by operation: " in out
+
+
+def test_a_session_is_held_against_an_earlier_one(measured, tmp_path):
+    measured("--only", "weight-average", "--no-memory")
+    then = tmp_path / "then.json"
+    (tmp_path / "told.json").rename(then)
+    out, _ = measured("--only", "weight-average", "--no-memory", "--against", str(then))
+    assert "then and now" in out
+    assert "weight-average, unet, batch 1: torch AveragedModel" in out
+    assert "too few rounds" in out
 
 
 def test_what_a_figure_depends_on_is_told(measured):
@@ -75,10 +102,12 @@ def test_bases_are_there_and_so_is_what_a_variant_has_to_be_like(name):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--only", "ssd-scam"), "choose from dit-step"),
+        (("--only", "ssd-scam"), "choose from unet-step"),
         (("--rounds", "0"), "choose 1 or more"),
         (("--peers", "no/such/folder"), "no such folder"),
         (("--json", "no/such/folder/told.json"), "its folder does not exist"),
+        (("--against", "no/such/file.json"), "no such file"),
+        (("--against", __file__), "it is no file of measurements"),
         (("--roundz", "3"), "perhaps you meant --rounds"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Figures as text, and memory as a power of the tokens."""
+"""Figures as text, and what grows as a power of a size."""
 
 import math
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks.comparison import Comparison
-from benchmarks.measure import Result, Row, largest_difference, slopes
+from benchmarks.growth import slopes
+from benchmarks.measure import Result, Row, largest_difference
 from benchmarks.pairs import Interval, Ratio, Spread
 from benchmarks.table import RATIO, figure, of_result, of_series
 
@@ -23,8 +24,9 @@ OTHER = Row(
 )
 
 
-def result(rows, tokens=256, series=""):
-    return Result(Comparison("a title", tokens, 16, "base", {}, series=series), 12, rows)
+def result(rows, size=0, series=""):
+    comparison = Comparison("a title", 256, 16, "base", {}, series=series, axis="tokens", size=size)
+    return Result(comparison, 12, rows)
 
 
 def test_a_comparison_says_its_sizes_and_every_figure():
@@ -63,10 +65,22 @@ def test_memory_that_grows_with_the_square_is_told_from_memory_that_grows_evenly
         for n in (1024, 2048, 4096)
     ]
     (series,) = slopes([result([BASE]), *results])
-    assert series.exponents == pytest.approx({"even": 1, "square": 2})
+    assert series.quantity == "extra MiB"
+    assert series.powers == pytest.approx({"even": 1, "square": 2})
     text = of_series(series)
     assert "1024" in text
     assert text.splitlines()[-1] == "  gone: absent (it left)"
+
+
+def test_time_has_a_power_of_its_own():
+    results = [
+        result([Row("root", milliseconds=Spread(n**0.5, 0, 0), extra_bytes=n)], n, "both")
+        for n in (4, 16, 64)
+    ]
+    time, memory = slopes(results)
+    assert (time.quantity, time.powers["root"]) == ("median ms", pytest.approx(0.5))
+    assert (memory.quantity, memory.powers["root"]) == ("extra MiB", pytest.approx(1))
+    assert "median ms by tokens" in of_series(time)
 
 
 def test_differences_are_relative_and_what_is_no_number_is_not_passed_over():

@@ -41,7 +41,9 @@ def in_repository(folder, path, text):
     file.write_text(text)
 
 
-@pytest.mark.parametrize("load", [peers.dit, peers.mamba_py, peers.selective_scan_ref, peers.ssd_minimal])
+@pytest.mark.parametrize(
+    "load", [peers.dit, peers.improved_diffusion, peers.mamba_py, peers.selective_scan_ref, peers.ssd_minimal]
+)
 def test_an_absent_peer_is_told_apart_from_absent_peers(load, tmp_path):
     assert "--peers" in load(None).why
     assert str(tmp_path) in load(tmp_path).why
@@ -130,3 +132,16 @@ def test_patches_are_projected_one_by_one():
 def test_the_perceptron():
     layer, x = Mlp(4, 8, act_layer=torch.nn.ReLU), torch.randn(3, 4)
     torch.testing.assert_close(layer(x), layer.fc2(layer.fc1(x).clamp(min=0)))
+
+
+def test_a_file_finds_what_it_imports_from_beside_itself(tmp_path):
+    in_repository(tmp_path, "improved-diffusion/improved_diffusion/nn.py", "WIDTH = 7")
+    lines = ["from .fp16_util import convert", "from .nn import WIDTH", "class UNetModel: width = WIDTH"]
+    in_repository(tmp_path, "improved-diffusion/improved_diffusion/unet.py", "\n".join(lines))
+    assert peers.improved_diffusion(tmp_path).module.UNetModel.width == 7
+    assert "benchmarks.nn" not in sys.modules
+
+
+def test_diffusers_is_absent_where_it_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    assert "pip install diffusers" in peers.diffusers().why

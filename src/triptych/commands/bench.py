@@ -31,6 +31,10 @@ class BenchOptions:
     """Images or sequences per call; None: each case's own number."""
     json: Path | None = None
     """File to write everything to that was measured, every single time included."""
+    against: Path | None = None
+    """File that an earlier call wrote with --json: every figure is told beside the one that it has there."""
+    profile: bool = False
+    """Tell which operations the time of each variant goes to, in one more call of it."""
     plain_allocator: bool = False
     """Leave the C library's treatment of freed memory as it is, for ours and peers alike."""
     memory: bool = True
@@ -45,6 +49,8 @@ class BenchOptions:
             raise UserError(
                 f"--peers {self.peers}", "no such folder", "docs/performance.md tells how to make it"
             )
+        if self.against is not None and not self.against.is_file():
+            raise UserError(f"--against {self.against}", "no such file", "name one that --json wrote")
         if self.json is not None and not self.json.absolute().parent.is_dir():
             raise UserError(f"--json {self.json}", "its folder does not exist", "make it, or choose another")
 
@@ -61,7 +67,7 @@ def run(tokens: Sequence[str]) -> int:
             "call it in a clone of the repository, installed with `pip install -e .`",
         )
     # They run in the checkout's folder: what was typed relative to this one is told in full.
-    places = {"--peers": options.peers, "--json": options.json}
+    places = {"--peers": options.peers, "--json": options.json, "--against": options.against}
     full = [word for flag, place in places.items() if place for word in (flag, str(place.absolute()))]
     return subprocess.call([sys.executable, "-m", "benchmarks", *tokens, *full], cwd=folder)
 

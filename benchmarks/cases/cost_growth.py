@@ -1,0 +1,75 @@
+"""How a training step and a sampling grow: with the batch, the pixels, the steps and the number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from benchmarks.cases.sampling_step import drawing
+from benchmarks.comparison import Call, Case, Comparison, Variant
+from benchmarks.work import our_step
+from triptych.backbones.backbone import BackboneConfig
+from triptych.backbones.dim import DiMConfig
+from triptych.backbones.dit import DiTConfig
+from triptych.backbones.unet import UNetConfig
+from triptych.commands.bench import BenchOptions
+
+BASE = "unet"
+ROUNDS = 6
+SIDE = 32
+SIDES = (16, 32, 64)
+"""Pixels of a side."""
+FEW = 4
+"""Images, where it is not their number that grows; and steps, likewise."""
+COUNTS = (4, 8, 16, 32)
+"""Images of a batch, steps, and images in all."""
+
+
+def comparisons(options: BenchOptions) -> list[Comparison]:
+    """Return the comparisons of four series."""
+    quick = options.quick
+    side, sides = (8, (4, 8, 16)) if quick else (SIDE, SIDES)
+    counts = (1, 2, 4) if quick else COUNTS
+    networks = quick_networks() if quick else full_networks()
+    found = []
+    for batch in counts:
+        steps = {name: partial(our_step, config, batch, side) for name, config in networks.items()}
+        found.append(one("training step by batch", "images", batch, batch, steps))
+    for each in sides:
+        steps = {name: partial(our_step, config, FEW, each) for name, config in networks.items()}
+        found.append(one("training step by pixels", "pixels", each**2, FEW, steps))
+    for steps_ in counts:
+        draw = partial(drawing, networks[BASE], side, FEW, 1.0, steps=steps_)
+        found.append(one("sampling by steps", "steps", steps_, FEW, {BASE: draw}))
+    for count in counts:
+        draw = partial(drawing, networks[BASE], side, FEW, 1.0, count=count)
+        found.append(one("sampling by images", "images", count, FEW, {BASE: draw}))
+    return found
+
+
+def one(series: str, axis: str, size: int, batch: int, calls: Mapping[str, Callable[[], Call]]) -> Comparison:
+    """Return the comparison of a series at one size."""
+    variants = {name: Variant(call) for name, call in calls.items()}
+    title = f"{series}, {size:,} {axis}"
+    return Comparison(title, 0, batch, BASE, variants, ROUNDS, series=series, axis=axis, size=size)
+
+
+def full_networks() -> dict[str, BackboneConfig]:
+    """Return each backbone at half to a quarter of its usual width, so that the largest sizes fit."""
+    return {
+        BASE: UNetConfig(width=64, dropout=0.0),
+        "dit": DiTConfig(width=192, depth=6, heads=3),
+        "dim": DiMConfig(width=192, depth=6),
+    }
+
+
+def quick_networks() -> dict[str, BackboneConfig]:
+    """Return the same in tiny."""
+    return {
+        BASE: UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), groups=4, dropout=0.0),
+        "dit": DiTConfig(width=32, depth=1, heads=2),
+        "dim": DiMConfig(width=32, depth=2, head_width=16, state=8),
+    }
+
+
+CASE = Case("how time and memory grow with batch, pixels, steps and images", comparisons)

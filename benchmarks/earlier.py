@@ -1,0 +1,102 @@
+"""Two sessions beside each other: what has become faster or slower since.
+
+Times of two sessions are not paired: the machine may have been busier in one. Ratios to a variant of the same
+session are, and so are shares of a ceiling; they differ where their intervals have nothing in common.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.table import aligned
+from triptych.errors import UserError
+
+SAME = ("hardware", "threads", "torch", "kernels", "dtype", "allocator", "quick")
+"""What of a machine has to be the same for figures to mean the same."""
+KINDS = {"ratio": "higher is slower than the base", "ceiling": "higher is nearer to the ceiling"}
+
+
+class Key(NamedTuple):
+    """A figure of a session."""
+
+    case: str
+    comparison: str
+    variant: str
+    kind: str
+
+
+class Figure(NamedTuple):
+    """A median and its interval; NaN where there were too few rounds for one."""
+
+    median: float
+    low: float
+    high: float
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return what an earlier session wrote.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        figures(told)
+        told["machine"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = f"it is no file of measurements ({type(error).__name__}: {error})"
+        raise UserError(f"--against {file}", found, "name one that --json wrote") from error
+    return told
+
+
+def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return a line for each figure that both sessions have, and how far the two can be compared."""
+    old, new = figures(before), figures(now)
+    lines = [["then and now", "", "then", "now", ""]]
+    for key in new:
+        if key in old:
+            name = f"{key.case}, {key.comparison}: {key.variant}"
+            lines.append([name, key.kind, shown(old[key]), shown(new[key]), verdict(old[key], new[key])])
+    if len(lines) == 1:
+        return "no figure of this session is in the earlier one"
+    unlike = [
+        f"  measured with another {title}: {before['machine'].get(title)}, now {now['machine'][title]}"
+        for title in SAME
+        if before["machine"].get(title) != now["machine"][title]
+    ]
+    return "\n".join([*aligned(lines), *(f"  {kind}: {said}" for kind, said in KINDS.items()), *unlike])
+
+
+def figures(told: Mapping[str, Any]) -> dict[Key, Figure]:
+    """Return every ratio and share of a session."""
+    return dict(_figures(told))
+
+
+def _figures(told: Mapping[str, Any]) -> Iterator[tuple[Key, Figure]]:
+    for case, held in told["cases"].items():
+        for comparison in held["comparisons"]:
+            sizes = f"{comparison['title']}, batch {comparison['batch']}"
+            for variant in comparison["variants"]:
+                for kind in KINDS:
+                    if kind in variant:
+                        interval = variant[kind]["interval"] or {"low": float("nan"), "high": float("nan")}
+                        figure = Figure(variant[kind]["median"], interval["low"], interval["high"])
+                        yield Key(case, sizes, variant["name"], kind), figure
+
+
+def shown(figure: Figure) -> str:
+    """Return a figure as text."""
+    interval = "" if figure.low != figure.low else f" ({figure.low:.3f} to {figure.high:.3f})"
+    return f"{figure.median:.3f}{interval}"
+
+
+def verdict(then: Figure, now: Figure) -> str:
+    """Return whether a figure has changed."""
+    if any(edge != edge for edge in (*then, *now)):
+        return "too few rounds"
+    if now.low > then.high:
+        return "higher"
+    return "lower" if now.high < then.low else "not told apart"
