@@ -73,7 +73,7 @@ def test_help_of_a_recipe_lists_its_fields(capsys):
         (["--training.preview-classes", "1", "x"], "--training.preview-classes 1 x: not what it takes; see"),
         (
             ["--training.compile", "maybe"],
-            "--training.compile maybe: no such choice; choose from True, False",
+            "--training.compile maybe: no such choice; choose from False, True, auto",
         ),
         (["--max-minutes", "x"], "triptych train --max-minutes x: neither a number nor None; see"),
         (["--training.epochs", "-1"], "choose 1 or more"),

@@ -25,8 +25,8 @@ from triptych.sampling import named_sampler
 BASE = "network alone"
 STEPS = 4
 SCALE = 3.0
-HALF = CFG(below=1.0)
-"""Guided only where there is no more noise than signal: in the later two of the four steps."""
+HALF = CFG(below=5.0)
+"""Guided where there is at most five times as much noise as signal: in the later two of the four steps."""
 ROUNDS = 9
 
 

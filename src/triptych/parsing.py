@@ -100,7 +100,7 @@ def _as_user_error(box: str, command: str, remedy: str) -> UserError:
         if match := re.match(pattern, found, re.IGNORECASE):
             groups = {"value": "", "choices": ""} | match.groupdict()
             asked = " ".join([command, groups["flag"], *_items(groups["value"])])
-            choices = ", ".join(_items(groups["choices"]))
+            choices = ", ".join(sorted(_items(groups["choices"])))  # of a union they come in any order
             return UserError(asked, told, f"choose from {choices}" if choices else remedy)
     meant = [text for part in hints for text in part if text.startswith("--") and "--help" not in text]
     unknown = "unrecognized" in found.lower()

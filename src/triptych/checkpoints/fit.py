@@ -14,6 +14,8 @@ HISTORIES = ("best", "held_out")
 """Fields of a state that list checkpoints with their held-out errors."""
 LARGEST = 2**53
 """No honest counter is larger."""
+LAYOUTS = ("nchw", "nhwc")
+"""Of images in memory, that a network can be trained with."""
 MOST_THREADS = 4096
 """No processor has more; torch crashes where it is told to start a hundred thousand."""
 
@@ -36,6 +38,8 @@ def misfit(found: Contents, fresh: Contents) -> str | None:
     wrong = _plain_misfit(found.state, fresh.state, "state") or _history_misfit(found.state)
     if wrong is None and not 1 <= found.state.get("threads", 1) <= MOST_THREADS:
         wrong = "state.threads is no number of threads"
+    if wrong is None and found.state.get("layout", LAYOUTS[0]) not in LAYOUTS:
+        wrong = "state.layout is no layout"
     return wrong and f"its state is malformed ({wrong})"
 
 

@@ -24,6 +24,7 @@ from triptych.record.events import DataSummary, Saved, Started
 from triptych.record.history import History
 from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run, refuse_other_images
+from triptych.training.arrangement import arranged
 from triptych.training.clock import Clock
 from triptych.training.compiling import compile_network
 from triptych.training.disk import check_disk, disk_need
@@ -75,7 +76,7 @@ def train_run(
         console.say(disk)
         for line in ready.denoiser.backbone.implementations(ready.device):
             console.say(line)
-        if experiment.training.compile:
+        if training.state.compiled:
             console.say(compile_network(ready.denoiser))
         with console.bar(training):
             stopped = training.run(stop)
@@ -194,6 +195,8 @@ def open_training(
         returned_to=history.returned_to,
         on_step=console.on_step,
     )
+    if not history.events:
+        arrange(training, console)
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
     if not ranks.first:
@@ -211,6 +214,25 @@ def open_training(
         write_config(folder, experiment)
         training.emit(started(ready, training))
     return training
+
+
+def arrange(training: Training, console: TrainingConsole) -> None:
+    """Choose how a new run computes, which is measured by the first rank, and say what was found."""
+    config, ranks = training.config, training.ranks
+    images = len(training.stepper.pieces()[0])
+    chosen = ranks.lead(
+        lambda: arranged(
+            training.denoiser,
+            images,
+            training.clock.total_steps,
+            layout=config.layout,
+            compiled=config.compile,
+        )
+    )
+    training.state.layout, training.state.compiled = chosen.layout, chosen.compiled
+    training.state.settle(config)
+    for line in chosen.said:
+        console.say(line)
 
 
 def note_unrecorded(training: Training, history: History, checkpoint: str) -> None:

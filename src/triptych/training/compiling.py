@@ -6,6 +6,7 @@ import torch
 
 from triptych.backbones.dropout import Dropout, DropoutKey, key_dropout
 from triptych.denoiser import Denoiser
+from triptych.devices import synchronize
 
 TRIAL_IMAGES = 2
 
@@ -24,27 +25,27 @@ def compile_network(denoiser: Denoiser) -> str:
             layer.mask = torch.compiler.disable(layer.mask)
     network.compile()
     try:
-        _try(denoiser)
+        forward_and_back(denoiser, TRIAL_IMAGES)
     except Exception as error:
         network._compiled_call_impl = None
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return f"torch.compile failed, and training goes on without it ({reason})"
-    finally:
-        network.zero_grad(set_to_none=True)
     return "the network is compiled"
 
 
-def _try(denoiser: Denoiser) -> None:
-    """Go through the network and back once."""
+def forward_and_back(denoiser: Denoiser, images: int) -> None:
+    """Go through the network and back once, in training mode, and wait for the device."""
     network = denoiser.backbone
     device = next(network.parameters()).device
-    index = torch.arange(TRIAL_IMAGES, device=device)
+    index = torch.arange(images, device=device)
     key_dropout(network, DropoutKey(0, 0, 0, index))
-    x = torch.zeros(TRIAL_IMAGES, network.channels, network.image_size, network.image_size, device=device)
+    x = torch.zeros(images, network.channels, network.image_size, network.image_size, device=device)
     was_training = network.training
     network.train()
     try:
-        t = torch.full((TRIAL_IMAGES,), 0.5, dtype=torch.float64)
+        t = torch.full((images,), 0.5, dtype=torch.float64)
         denoiser.output(x, t, index * 0 if network.classes else None).square().mean().backward()
+        synchronize(device)
     finally:
         network.train(was_training)
+        network.zero_grad(set_to_none=True)

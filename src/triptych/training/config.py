@@ -56,8 +56,12 @@ class TrainingConfig:
     patience: int = 10
     """Steps in a row that may be left out before training goes back to a checkpoint. They are counted on the
     device, which is asked whenever figures are recorded and before each save: more may have gone by."""
-    compile: bool = False
-    """Whether torch.compile is to make the network faster, at the cost of some minutes at the start."""
+    layout: Literal["auto", "nchw", "nhwc"] = "auto"
+    """How images lie in memory: channel by channel, or pixel by pixel; auto: what is measured to be faster at
+    the first start of a run of at least 10,000 steps, and nchw in a shorter one."""
+    compile: bool | Literal["auto"] = "auto"
+    """Whether torch.compile makes the network faster, at the cost of some minutes at the start; auto: where
+    these are at most a hundredth of the run, it is tried at the first start, and kept if it gains."""
     held_out_count: int = 1024
     """Fixed (image, noise, level) triples on which the held-out error is measured at each checkpoint."""
     checkpoint_every: int = 50
@@ -117,6 +121,7 @@ RESUMABLE = frozenset(
         "microbatch",
         "spike",
         "patience",
+        "layout",
         "compile",
         "preview_from",
         "preview_every",

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from triptych.allocator import keep_freed_memory
 from triptych.checkpoints.prune import Retention
 from triptych.data.batches import Batches
 from triptych.data.dataset import Dataset
@@ -86,9 +83,7 @@ class Training:
         self.clock = Clock(self.config, len(self.dataset.train))
         self.device = self.dataset.train.images.device
         self.stopwatch = Stopwatch(self.device)
-        if self.device.type == "cpu":
-            torch.set_num_threads(self.state.threads)
-            keep_freed_memory()
+        self.state.settle(self.config)
         batches = Batches(self.dataset.train, self.config.batch_size, self.seed, self.flip)
         loss = StepLoss(self.denoiser, self.objective, self.seed, self.config.label_drop)
         self.stepper = Stepper(self.state, self.clock, batches, loss, self.ranks)

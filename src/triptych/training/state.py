@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triptych.allocator import keep_freed_memory
 from triptych.backbones.backbone import Backbone
 from triptych.checkpoints.contents import Contents
 from triptych.distributed import Ranks
+from triptych.training.arrangement import as_laid, lay_out
 from triptych.training.config import TrainingConfig
 from triptych.training.guard import Guard
 
@@ -62,6 +64,8 @@ class TrainState:
         running: sums for the next progress event.
         threads: threads that a CPU trains with: sums are split between them, so that another number
             rounds differently. Frozen at the first start.
+        layout: of the images inside the network (`LAYOUTS`), and...
+        compiled: whether the network is compiled: both round differently, and are frozen likewise.
     """
 
     network: Backbone
@@ -76,6 +80,8 @@ class TrainState:
     held_out: list[Measured] = field(default_factory=list)
     running: Running = field(default_factory=Running)
     threads: int = field(default_factory=torch.get_num_threads)
+    layout: str = "nchw"
+    compiled: bool = False
 
     @property
     def ema(self) -> Backbone:
@@ -111,6 +117,8 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "guard": self.guard.state(),
             "threads": self.threads,
+            "layout": self.layout,
+            "compiled": self.compiled,
         }
         tensors = {name: dict(average.state_dict()) for name, average in self.averages.items()}
         tensors["weights"] = dict(self.network.state_dict())
@@ -135,6 +143,23 @@ class TrainState:
             self.scaler.load_state_dict(saved)
         self.guard.restore(state.get("guard"))
         self.threads = state["threads"]
+        self.layout, self.compiled = state.get("layout", "nchw"), state.get("compiled", False)
+
+    def settle(self, config: TrainingConfig) -> None:
+        """Compute as it was chosen for this run, unless `config` says otherwise now."""
+        if config.layout != "auto":
+            self.layout = config.layout
+        if config.compile != "auto":
+            self.compiled = config.compile
+        if next(self.network.parameters()).device.type == "cpu":
+            torch.set_num_threads(self.threads)
+            keep_freed_memory()
+        for network in (self.network, *self.averages.values()):
+            lay_out(network, self.layout)
+        for parameter, entries in self.optimizer.state.items():
+            self.optimizer.state[parameter] = {
+                name: as_laid(value, parameter) for name, value in entries.items()
+            }
 
     def spread(self, ranks: Ranks) -> None:
         """Give every rank the state of the first, which alone may have read it."""
@@ -181,7 +206,7 @@ def unflatten_optimizer(
     for key, value in tensors.items():
         name, entry = key.rsplit("/", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][entry] = value.to(parameter.device)
+        optimizer.state[parameter][entry] = as_laid(value, parameter)
 
 
 def _blank(key: str, parameters: dict[str, nn.Parameter]) -> Tensor:
