@@ -3,13 +3,18 @@
 import pytest
 import torch
 from backbones.small import SMALL
-from training.tiny import checkpoint, train
+from ranks import forked
+from training.tiny import SIZES, TINY, checkpoint, train
 
+from triptych.checkpoints import fit
+from triptych.cli import main
 from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.training import arrangement
-from triptych.training.arrangement import LEAST_GAIN, LONG, MOST_IMAGES, arranged, as_laid, lay_out
+from triptych.training.arrangement import LAYOUTS, LEAST_GAIN, LONG, MOST_IMAGES, arranged, as_laid, lay_out
+from triptych.training.config import TrainingConfig
+from triptych.training.state import TrainState
 
 
 @pytest.fixture
@@ -158,3 +163,47 @@ def test_a_resume_keeps_the_layout_and_is_the_same_bit_by_bit(tmp_path):
     for part, tensors in once.tensors.items():
         for name, tensor in tensors.items():
             assert torch.equal(twice.tensors[part][name], tensor)
+
+
+def test_two_processes_train_pixel_by_pixel_as_one_does(tmp_path):
+    own = ["--name", "tiny", "--runs", tmp_path / "two", "--quiet", "--training.layout", "nhwc"]
+    for steps in ("3", "6"):  # and resume
+        command = ["-m", "triptych", "train", "digits-unet", *own, *SIZES["unet"], *TINY]
+        code, said = forked(2, *command, "--training.max-steps", steps)
+        assert code == 0, said
+    assert run(tmp_path / "one", "nhwc") == 0
+    one, two = (checkpoint(tmp_path / name, "epoch-00002") for name in ("one", "two"))
+    assert two.state["layout"] == "nhwc"
+    for name, tensor in one.tensors["weights"].items():
+        torch.testing.assert_close(two.tensors["weights"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_checkpoint_of_no_layout_is_refused(tmp_path):
+    assert run(tmp_path, "nhwc") == 0
+    found = checkpoint(tmp_path, "epoch-00002")
+    assert fit.misfit(found, found) is None
+    found.state["layout"] = "chwn"
+    assert "state.layout is no layout" in fit.misfit(found, found)
+    assert set(fit.LAYOUTS) == set(LAYOUTS)
+
+
+def test_a_checkpoint_from_before_there_were_layouts_lies_channel_by_channel(denoiser):
+    state = TrainState.fresh(denoiser.backbone, TrainingConfig())
+    contents = state.contents("epoch-00001", 1.0)
+    assert (contents.state.pop("layout"), contents.state.pop("compiled")) == ("nchw", False)
+    assert fit.misfit(contents, state.contents("epoch-00001", 1.0)) is None
+    state.layout, state.compiled = "nhwc", True
+    state.restore(contents)
+    assert (state.layout, state.compiled) == ("nchw", False)
+
+
+def test_a_long_run_says_what_it_measured_and_keeps_it(tmp_path, capsys, monkeypatch):
+    """Whatever is chosen here, it is measured, said once, and the same after a resume."""
+    monkeypatch.setattr(arrangement, "LONG", 3)
+    loud = ["train", "digits-unet", "--name", "tiny", "--runs", str(tmp_path), *SIZES["unet"], *TINY]
+    assert main([*loud, "--training.max-steps", "3"]) == 0
+    assert capsys.readouterr().err.count("layout nhwc takes") == 1
+    chosen = checkpoint(tmp_path, "epoch-00001").state["layout"]
+    assert main([*loud, "--training.max-steps", "6"]) == 0
+    assert "layout nhwc takes" not in capsys.readouterr().err
+    assert checkpoint(tmp_path, "epoch-00002").state["layout"] == chosen

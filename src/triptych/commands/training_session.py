@@ -180,6 +180,8 @@ def open_training(
     point = ranks.lead(lambda: restore_newest(folder, state, recorded(history)))
     state.spread(ranks)
     state.attempt = history.attempt + 1
+    if not history.events:
+        arrange(state, ready, console, ranks)
     training = Training(
         folder=folder,
         config=experiment.training,
@@ -195,8 +197,6 @@ def open_training(
         returned_to=history.returned_to,
         on_step=console.on_step,
     )
-    if not history.events:
-        arrange(training, console)
     if history.events and history.finished and state.step >= training.clock.total_steps:
         return None
     if not ranks.first:
@@ -216,21 +216,16 @@ def open_training(
     return training
 
 
-def arrange(training: Training, console: TrainingConsole) -> None:
+def arrange(state: TrainState, ready: Ready, console: TrainingConsole, ranks: Ranks) -> None:
     """Choose how a new run computes, which is measured by the first rank, and say what was found."""
-    config, ranks = training.config, training.ranks
-    images = len(training.stepper.pieces()[0])
+    config = ready.experiment.training
+    share = len(ranks.share(config.batch_size))
+    images = min(share, config.microbatch or share)
+    steps = Clock(config, len(ready.dataset.train)).total_steps
     chosen = ranks.lead(
-        lambda: arranged(
-            training.denoiser,
-            images,
-            training.clock.total_steps,
-            layout=config.layout,
-            compiled=config.compile,
-        )
+        lambda: arranged(ready.denoiser, images, steps, layout=config.layout, compiled=config.compile)
     )
-    training.state.layout, training.state.compiled = chosen.layout, chosen.compiled
-    training.state.settle(config)
+    state.layout, state.compiled = chosen.layout, chosen.compiled
     for line in chosen.said:
         console.say(line)
 

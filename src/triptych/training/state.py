@@ -64,8 +64,8 @@ class TrainState:
         running: sums for the next progress event.
         threads: threads that a CPU trains with: sums are split between them, so that another number
             rounds differently. Frozen at the first start.
-        layout: of the images inside the network (`LAYOUTS`), and...
-        compiled: whether the network is compiled: both round differently, and are frozen likewise.
+        layout: how images lie in memory inside the network, by its name in `LAYOUTS`; frozen likewise.
+        compiled: whether the network is compiled; frozen likewise.
     """
 
     network: Backbone
