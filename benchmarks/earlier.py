@@ -83,7 +83,8 @@ def _figures(told: Mapping[str, Any]) -> Iterator[tuple[Key, Figure]]:
                 for kind in KINDS:
                     if kind in variant:
                         interval = variant[kind]["interval"] or {"low": float("nan"), "high": float("nan")}
-                        figure = Figure(variant[kind]["median"], interval["low"], interval["high"])
+                        values = variant[kind]["median"], interval["low"], interval["high"]
+                        figure = Figure(*map(float, values))
                         yield Key(case, sizes, variant["name"], kind), figure
 
 

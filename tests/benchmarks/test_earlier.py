@@ -55,8 +55,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     assert read(file) == session(1.0, 1.2)
 
 
+BAD_FIGURE = json.dumps(session(1.0, 1.2)).replace("1.1", '"x"')
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "3", "{}", '{"cases": {"one": {}}}', '{"cases": {}, "machine": 3}']
+    "text", [BAD_FIGURE, "", "[]", "3", "{}", '{"cases": {"one": {}}}', '{"cases": {}, "machine": 3}']
 )
 def test_another_file_is_refused(text, tmp_path):
     file = tmp_path / "told.json"

@@ -180,8 +180,8 @@ def open_training(
     point = ranks.lead(lambda: restore_newest(folder, state, recorded(history)))
     state.spread(ranks)
     state.attempt = history.attempt + 1
-    if not history.events:
-        arrange(state, ready, console, ranks)
+    if not point.checkpoint:
+        arrange(state, ready, console, ranks, history)
     training = Training(
         folder=folder,
         config=experiment.training,
@@ -216,12 +216,20 @@ def open_training(
     return training
 
 
-def arrange(state: TrainState, ready: Ready, console: TrainingConsole, ranks: Ranks) -> None:
-    """Choose how a new run computes, which is measured by the first rank, and say what was found."""
+def arrange(
+    state: TrainState, ready: Ready, console: TrainingConsole, ranks: Ranks, history: History
+) -> None:
+    """Choose how a run computes that has saved nothing: measured by the first rank; or as its record says."""
+    if history.events:
+        begun = history.started.versions
+        state.layout = begun.get("layout", state.layout)
+        state.compiled = begun.get("compiled", str(state.compiled)) == "True"
+        return
     config = ready.experiment.training
     share = len(ranks.share(config.batch_size))
     images = min(share, config.microbatch or share)
     steps = Clock(config, len(ready.dataset.train)).total_steps
+    state.settle(config)  # threads and memory are those of training
     chosen = ranks.lead(
         lambda: arranged(ready.denoiser, images, steps, layout=config.layout, compiled=config.compile)
     )
@@ -242,7 +250,10 @@ def note_unrecorded(training: Training, history: History, checkpoint: str) -> No
 def started(ready: Ready, training: Training) -> Started:
     """Return the first event of a run."""
     experiment, dataset = ready.experiment, ready.dataset
-    network = costs(training.denoiser.backbone)
+    network, state = costs(training.denoiser.backbone), training.state
+    computed = training.denoiser.backbone.computed_by(ready.device, ready.denoiser.precision)
+    if state.layout != "nchw" or state.compiled:
+        computed |= {"layout": state.layout, "compiled": str(state.compiled)}
     summary = DataSummary(
         name=dataset.name,
         digest=dataset.train.digest,
@@ -261,7 +272,7 @@ def started(ready: Ready, training: Training) -> Started:
         parameters=network.parameters,
         conditional=experiment.conditional,
         device=describe_device(ready.device, training.ranks.size),
-        versions=versions() | training.denoiser.backbone.computed_by(ready.device, ready.denoiser.precision),
+        versions=versions() | computed,
         steps_per_epoch=len(dataset.train) / experiment.training.batch_size,
         total_steps=training.clock.total_steps,
         precision=ready.denoiser.precision,

@@ -57,7 +57,7 @@ def arranged(
     """
     if steps < LONG or "auto" not in (layout, compiled):
         return Arrangement("nchw" if layout == "auto" else layout, compiled is True, ())
-    images = min(images, MOST_IMAGES) if _device(denoiser).type == "cpu" else images
+    asked, images = images, min(images, MOST_IMAGES) if _device(denoiser).type == "cpu" else images
     said = []
     plain = {name: _trial(denoiser, name, images) for name in (LAYOUTS if layout == "auto" else [layout])}
     seconds = _seconds(plain)
@@ -66,7 +66,9 @@ def arranged(
     for name in list(plain)[1:]:
         said.append(_told(f"layout {name}", seconds[name], f"layout {first}", seconds[first]))
     code = compiled is True
-    if compiled == "auto" and statistics.median(seconds[best]) * steps * TRIAL_SHARE > COMPILING:
+    if compiled == "auto" and (
+        statistics.median(seconds[best]) * asked / images * steps * TRIAL_SHARE > COMPILING
+    ):
         code, told = _compiled_gains(denoiser, best, images)
         said.append(told)
     return Arrangement(best, code, tuple(said))

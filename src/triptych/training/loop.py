@@ -248,6 +248,7 @@ class Training:
         if point.checkpoint in ("", self.returned_to):
             raise self._diverged(unsound, step, point.checkpoint)
         self.state.spread(self.ranks)
+        self.state.settle(self.config)
         self.faults += 1
         self.state.attempt, self.state.salt = attempt, max(self.state.salt + 1, self.faults)
         self.state.guard.forget_rows()
