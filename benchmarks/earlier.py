@@ -67,7 +67,23 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for title in SAME
         if before["machine"].get(title) != now["machine"][title]
     ]
+    noted_then, noted_now = notes(before), notes(now)
+    unlike += [
+        f"  measured against another {name}: {noted_then[name]}, now {note}"
+        for name, note in noted_now.items()
+        if noted_then.get(name, note) != note
+    ]
     return "\n".join([*aligned(lines), *(f"  {kind}: {said}" for kind, said in KINDS.items()), *unlike])
+
+
+def notes(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of each variant, such as the release of a peer."""
+    return {
+        variant["name"]: variant.get("note", "")
+        for held in told["cases"].values()
+        for comparison in held["comparisons"]
+        for variant in comparison["variants"]
+    }
 
 
 def figures(told: Mapping[str, Any]) -> dict[Key, Figure]:

@@ -73,6 +73,14 @@ def diffusers() -> ModuleType | Absent:
         return Absent(f"diffusers cannot be imported ({why}): pip install diffusers")
 
 
+def release(package: str) -> str:
+    """Return which release of an installed package is measured."""
+    try:
+        return f"release {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return "no release"
+
+
 def improved_diffusion(peers: Path | None) -> Peer | Absent:
     """Return the file of openai/improved-diffusion that has `UNetModel`."""
     layers = load(peers, "improved-diffusion", "improved_diffusion/nn.py")

@@ -20,7 +20,7 @@ SIDE = 32
 SIDES = (16, 32, 64)
 """Pixels of a side."""
 FEW = 4
-"""Images, where it is not their number that grows; and steps, likewise."""
+"""Images at a time, where it is not their number that grows."""
 COUNTS = (4, 8, 16, 32)
 """Images of a batch, steps, and images in all."""
 
@@ -30,20 +30,21 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     quick = options.quick
     side, sides = (8, (4, 8, 16)) if quick else (SIDE, SIDES)
     counts = (1, 2, 4) if quick else COUNTS
+    few = options.batch or FEW
     networks = quick_networks() if quick else full_networks()
     found = []
     for batch in counts:
         steps = {name: partial(our_step, config, batch, side) for name, config in networks.items()}
         found.append(one("training step by batch", "images", batch, batch, steps))
     for each in sides:
-        steps = {name: partial(our_step, config, FEW, each) for name, config in networks.items()}
-        found.append(one("training step by pixels", "pixels", each**2, FEW, steps))
+        steps = {name: partial(our_step, config, few, each) for name, config in networks.items()}
+        found.append(one("training step by pixels", "pixels", each**2, few, steps))
     for steps_ in counts:
-        draw = partial(drawing, networks[BASE], side, FEW, 1.0, steps=steps_)
-        found.append(one("sampling by steps", "steps", steps_, FEW, {BASE: draw}))
+        draw = partial(drawing, networks[BASE], side, few, 1.0, steps=steps_)
+        found.append(one("sampling by steps", "steps", steps_, few, {BASE: draw}))
     for count in counts:
-        draw = partial(drawing, networks[BASE], side, FEW, 1.0, count=count)
-        found.append(one("sampling by images", "images", count, FEW, {BASE: draw}))
+        draw = partial(drawing, networks[BASE], side, few, 1.0, count=count)
+        found.append(one("sampling by images", "images", count, few, {BASE: draw}))
     return found
 
 

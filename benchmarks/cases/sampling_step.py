@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.comparison import Absent, Call, Case, Comparison, Variant
-from benchmarks.peers import diffusers
+from benchmarks.peers import diffusers, release
 from benchmarks.work import awaken, our_costs, our_network, prediction, step_operations
 from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.unet import UNetConfig
@@ -49,7 +49,9 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
             operations=lambda: all_steps(config, size, batch),
         ),
         "plain": Variant(ours(1.0)),
-        "diffusers' scheduler": Variant(theirs, note="DDIMScheduler around our network"),
+        "diffusers' scheduler": Variant(
+            theirs, note=f"DDIMScheduler of {release('diffusers')} around our network"
+        ),
         "guided": Variant(ours(SCALE), note="both branches in one call"),
         "guided in one step of four": Variant(ours(SCALE, LATE)),
     }

@@ -1,8 +1,7 @@
-"""DDPM's UNet of 35.7 million parameters, in training and in use: ours, diffusers', improved-diffusion's."""
+"""DDPM's UNet for CIFAR-10, in training and in use: ours, diffusers' and improved-diffusion's."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.comparison import Absent, Case, Comparison, Variant
-from benchmarks.peers import Peer, diffusers, improved_diffusion
+from benchmarks.peers import Peer, diffusers, improved_diffusion, release
 from benchmarks.work import (
     CHANNELS,
     CLASSES,
@@ -38,10 +37,12 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     config = replace(config, dropout=0.0)
     size, batch = (8, 2) if options.quick else (32, 16)
     batch = options.batch or batch
+    peer = improved_diffusion(options.peers)
+    notes = {DIFFUSERS: f"{release('diffusers')}, our weights", IMPROVED: getattr(peer, "note", "")}
     networks: dict[str, Callable[[], nn.Module] | Absent] = {
         OURS: lambda: our_network(config, size),
         DIFFUSERS: diffusers_network(diffusers(), config, size),
-        IMPROVED: improved_network(improved_diffusion(options.peers), config, size),
+        IMPROVED: improved_network(peer, config, size),
     }
     return [
         Comparison(
@@ -49,7 +50,10 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
             0,
             batch,
             OURS,
-            {name: variant(name, network, config, batch, size, what) for name, network in networks.items()},
+            {
+                name: replace(variant(name, network, config, batch, size, what), note=notes.get(name, ""))
+                for name, network in networks.items()
+            },
         )
         for what in WORK
     ]
@@ -70,7 +74,6 @@ def variant(
     return Variant(
         lambda: WORK[what](network(), batch, size),
         like=OURS if name == DIFFUSERS and not training else "",
-        note=f"release {importlib.metadata.version('diffusers')}, our weights" if name == DIFFUSERS else "",
         facts=lambda: our_costs(config, size) if name == OURS else parameters(network()),
         operations=lambda: step_operations(network(), batch, size, training=training),
     )

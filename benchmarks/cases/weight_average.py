@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.comparison import COPY, Absent, Call, Case, Comparison, Variant
-from benchmarks.peers import diffusers
+from benchmarks.peers import diffusers, release
 from benchmarks.work import our_network, parameters
 from triptych.backbones.unet import UNetConfig
 from triptych.commands.bench import BenchOptions
@@ -32,7 +32,7 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     def bytes_moved() -> dict[str, float]:
         return {COPY: BYTES * sum(p.numel() for p in our_network(config, size).parameters())}
 
-    def of(update: Callable[[nn.Module], Call]) -> Variant:
+    def of(update: Callable[[nn.Module], Call], note: str = "") -> Variant:
         def make() -> Call:
             network = our_network(config, size)
             call = update(network)
@@ -41,13 +41,23 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
                     parameter.add_(0.01)  # so that there is something to move towards
             return call
 
-        return Variant(make, facts=lambda: parameters(our_network(config, size)), operations=bytes_moved)
+        return Variant(
+            make, note=note, facts=lambda: parameters(our_network(config, size)), operations=bytes_moved
+        )
 
     library = diffusers()
-    theirs = (
-        Variant(library) if isinstance(library, Absent) else of(lambda network: diffused(library, network))
-    )
-    variants = {OURS: of(ours), "torch AveragedModel": of(torchs), "diffusers EMAModel": theirs}
+
+    def theirs(foreach: bool) -> Variant:
+        if isinstance(library, Absent):
+            return Variant(library)
+        return of(lambda network: diffused(library, network, foreach), release("diffusers"))
+
+    variants = {
+        OURS: of(ours),
+        "torch AveragedModel": of(torchs),
+        "diffusers EMAModel": theirs(foreach=False),
+        "diffusers EMAModel, foreach": theirs(foreach=True),
+    }
     return [Comparison("unet", 0, 1, OURS, variants)]
 
 
@@ -74,9 +84,9 @@ def torchs(network: nn.Module) -> Call:
     return update
 
 
-def diffused(library: ModuleType, network: nn.Module) -> Call:
-    """Return an update of diffusers'."""
-    average = library.training_utils.EMAModel(network.parameters(), decay=DECAY)
+def diffused(library: ModuleType, network: nn.Module, foreach: bool) -> Call:
+    """Return an update of diffusers', one tensor after another, as is its default, or all in one call."""
+    average = library.training_utils.EMAModel(network.parameters(), decay=DECAY, foreach=foreach)
 
     def update() -> Sequence[Tensor]:
         average.step(network.parameters())

@@ -43,6 +43,14 @@ def test_another_machine_is_said():
     assert "measured with another" not in compared(session(1.0, 1.2), session(1.0, 1.2))
 
 
+def test_another_release_of_a_peer_is_said():
+    old, new = session(1.0, 1.2), session(1.0, 1.2)
+    for one, release in ((old, "release 1"), (new, "release 2")):
+        one["cases"]["a-case"]["comparisons"][0]["variants"][1]["note"] = release
+    assert "measured against another theirs: release 1, now release 2" in compared(old, new)
+    assert "measured against another" not in compared(old, old)
+
+
 def test_nothing_in_common_is_said():
     new = session(1.0, 1.2)
     new["cases"]["another-case"] = new["cases"].pop("a-case")

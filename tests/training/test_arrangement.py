@@ -98,6 +98,28 @@ def test_one_slower_round_is_one_too_many(denoiser, machine):
     assert sorted(late.values()) == ["nchw", "nhwc"]
 
 
+def test_layouts_are_not_measured_for_code_that_will_be_compiled(denoiser, machine):
+    assert arranged(denoiser, 8, LONG, layout="auto", compiled=True) == ("nchw", True, ())
+    assert machine.trials == 0
+
+
+def test_a_long_run_is_judged_by_all_images_of_a_step(denoiser, machine):
+    machine.seconds = {("nchw", False): 1.0, ("nhwc", False): 1.0, ("nchw", True): 0.5}
+    few = arranged(denoiser, MOST_IMAGES, LONG, layout="auto", compiled="auto")
+    many = arranged(denoiser, 8 * MOST_IMAGES, LONG, layout="auto", compiled="auto")
+    assert (few.compiled, many.compiled) == (False, True)
+
+
+def test_without_the_memory_for_trials_nothing_is_chosen(denoiser, machine, monkeypatch):
+    def full(denoiser, images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(arrangement, "forward_and_back", full)
+    found = arranged(denoiser, 8, LONG, layout="auto", compiled="auto")
+    assert (found.layout, found.compiled) == ("nchw", False)
+    assert "no memory to measure" in found.said[0]
+
+
 def test_a_processor_tries_few_images(denoiser, machine):
     machine.seconds = {("nchw", False): 1.0, ("nhwc", False): 1.0}
     arranged(denoiser, 1000, LONG, layout="auto", compiled=False)

@@ -64,6 +64,7 @@ def test_a_run_without_a_compiler_is_the_run_that_asked_for_none(tmp_path, monke
         patched.setattr(torch, "compile", without_a_compiler)
         assert train(tmp_path / "asked", "--training.max-steps", "3", "--training.compile", "True") == 0
     plain, asked = (checkpoint(tmp_path / name, "epoch-00001") for name in ("plain", "asked"))
+    assert asked.state["compiled"] is False  # whatever was asked for
     for part, tensors in plain.tensors.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, asked.tensors[part][name])

@@ -245,6 +245,17 @@ def test_spoilt_weights_are_never_saved_and_training_goes_back(tmp_path, monkeyp
         assert all(t.isfinite().all() for part in parts.values() for t in part.values())
 
 
+def test_a_rollback_leaves_the_layout_that_was_asked_for(tmp_path, monkeypatch):
+    """The checkpoint that it goes back to was written with another."""
+    inject(monkeypatch, {8, 9, 10, 11})
+    nhwc = ["--training.layout", "nhwc", "--training.patience", "2"]
+    assert train(tmp_path, "--training.max-steps", "6") == 0
+    assert train(tmp_path, *nhwc) == 0
+    back = events(tmp_path, Resumed)[-1]
+    found = [checkpoint(tmp_path, name).state["layout"] for name in (back.checkpoint, "epoch-00006")]
+    assert (found, back.fault != "") == (["nchw", "nhwc"], True)
+
+
 def test_the_averages_are_not_poisoned_by_spoilt_weights(tmp_path, monkeypatch):
     """Weights that are not finite are found by the step's loss, before the averages look at them."""
     from triptych.training.loop import Training

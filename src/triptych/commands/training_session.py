@@ -26,7 +26,7 @@ from triptych.record.record import FILE_NAME, Record
 from triptych.runs import CONFIG, Run, refuse_other_images
 from triptych.training.arrangement import arranged
 from triptych.training.clock import Clock
-from triptych.training.compiling import compile_network
+from triptych.training.compiling import compile_together
 from triptych.training.disk import check_disk, disk_need
 from triptych.training.loop import Training
 from triptych.training.resume import restore_newest
@@ -77,7 +77,8 @@ def train_run(
         for line in ready.denoiser.backbone.implementations(ready.device):
             console.say(line)
         if training.state.compiled:
-            console.say(compile_network(ready.denoiser))
+            training.state.compiled, told = compile_together(ready.denoiser, ranks)
+            console.say(told)
         with console.bar(training):
             stopped = training.run(stop)
         console.closing(folder, stopped, training.state.step)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.denoiser import Denoiser
-from triptych.training.compiling import compile_network, forward_and_back
+from triptych.training.compiling import compile_network, forward_and_back, is_compiled
 
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 """Every layout by the name that recipes use."""
@@ -27,7 +27,7 @@ ROUNDS = 7
 LEAST_GAIN = 0.03
 """Of a step's time; less is not worth other roundings."""
 LONG = 10_000
-"""Steps of a run for which layouts are measured, which takes the time of about 16 of them."""
+"""Steps of a run for which something is measured: layouts by 16 trials, each no longer than a step."""
 COMPILING = 300.0
 """Seconds that compilation is taken to need; it is tried where that is at most `TRIAL_SHARE` of the run."""
 TRIAL_SHARE = 0.01
@@ -48,6 +48,8 @@ def arranged(
 ) -> Arrangement:
     """Return the arrangement for a run of so many steps, the fastest of what is left open.
 
+    Layouts are compared as they are without a compiler: where one is asked for, nchw is taken.
+
     Args:
         denoiser: the model, which is left as it is: what is tried are copies.
         images: that this process computes at once in a step.
@@ -55,9 +57,24 @@ def arranged(
         layout: nchw or nhwc; or auto, for the faster.
         compiled: whether it is to be compiled; or auto, where that is faster.
     """
-    if steps < LONG or "auto" not in (layout, compiled):
-        return Arrangement("nchw" if layout == "auto" else layout, compiled is True, ())
-    asked, images = images, min(images, MOST_IMAGES) if _device(denoiser).type == "cpu" else images
+    plainly = "nchw" if layout == "auto" else layout
+    if steps < LONG or compiled is True or "auto" not in (layout, compiled):
+        return Arrangement(plainly, compiled is True, ())
+    try:
+        return _measured(denoiser, images, steps, layout, compiled == "auto")
+    except torch.OutOfMemoryError:  # of copies that training needs not
+        return Arrangement(plainly, False, ("no memory to measure layouts: nothing is chosen",))
+    finally:
+        if (device := next(denoiser.parameters()).device).type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+
+
+def _measured(denoiser: Denoiser, images: int, steps: int, layout: str, compiling: bool) -> Arrangement:
+    """Return what is found by trials."""
+    asked = images
+    if next(denoiser.parameters()).device.type == "cpu":
+        images = min(images, MOST_IMAGES)
     said = []
     plain = {name: _trial(denoiser, name, images) for name in (LAYOUTS if layout == "auto" else [layout])}
     seconds = _seconds(plain)
@@ -65,13 +82,12 @@ def arranged(
     best = max(plain, key=lambda name: _gain(seconds[name], seconds[first]))
     for name in list(plain)[1:]:
         said.append(_told(f"layout {name}", seconds[name], f"layout {first}", seconds[first]))
-    code = compiled is True
-    if compiled == "auto" and (
-        statistics.median(seconds[best]) * asked / images * steps * TRIAL_SHARE > COMPILING
-    ):
-        code, told = _compiled_gains(denoiser, best, images)
+    run = statistics.median(seconds[best]) * asked / images * steps
+    compiled = False
+    if compiling and run * TRIAL_SHARE > COMPILING:
+        compiled, told = _compiled_gains(_copied(denoiser, best), plain[best], images)
         said.append(told)
-    return Arrangement(best, code, tuple(said))
+    return Arrangement(best, compiled, tuple(said))
 
 
 def lay_out(network: nn.Module, layout: str) -> None:
@@ -92,14 +108,12 @@ def as_laid(value: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _compiled_gains(denoiser: Denoiser, layout: str, images: int) -> tuple[bool, str]:
-    """Return whether a compiled network is faster than a plain one, and what to tell of it."""
-    tried = _copied(denoiser, layout)
+def _compiled_gains(tried: Denoiser, plain: Callable[[], None], images: int) -> tuple[bool, str]:
+    """Return whether a network is faster once it is compiled than `plain` is, and what to tell of it."""
     told = compile_network(tried)
-    if tried.backbone._compiled_call_impl is None:
+    if not is_compiled(tried):
         return False, told
-    calls = {"plain": _trial(denoiser, layout, images), "compiled": lambda: forward_and_back(tried, images)}
-    seconds = _seconds(calls)
+    seconds = _seconds({"plain": plain, "compiled": lambda: forward_and_back(tried, images)})
     gains = _gain(seconds["compiled"], seconds["plain"]) > 0
     return gains, _told("compiled code", seconds["compiled"], "plain", seconds["plain"])
 
@@ -138,7 +152,3 @@ def _told(name: str, seconds: list[float], than: str, base: list[float]) -> str:
     ratio = statistics.median(one / other for one, other in zip(seconds, base, strict=True))
     verdict = "used" if _gain(seconds, base) else "not used"
     return f"{name} takes {ratio:.2f} times as long as {than}: {verdict}"
-
-
-def _device(denoiser: Denoiser) -> torch.device:
-    return next(denoiser.parameters()).device

@@ -7,6 +7,7 @@ import torch
 from triptych.backbones.dropout import Dropout, DropoutKey, key_dropout
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
+from triptych.distributed import Ranks
 
 TRIAL_IMAGES = 2
 
@@ -31,6 +32,22 @@ def compile_network(denoiser: Denoiser) -> str:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return f"torch.compile failed, and training goes on without it ({reason})"
     return "the network is compiled"
+
+
+def is_compiled(denoiser: Denoiser) -> bool:
+    """Whether the network is called as torch has compiled it."""
+    return denoiser.backbone._compiled_call_impl is not None
+
+
+def compile_together(denoiser: Denoiser, ranks: Ranks) -> tuple[bool, str]:
+    """Compile the network of every rank, or of none where one fails; return whether, and what to tell."""
+    told = compile_network(denoiser)
+    mine = is_compiled(denoiser)
+    found = ranks.gather(mine)
+    if not ranks.lead(lambda: all(found)):
+        denoiser.backbone._compiled_call_impl = None
+        return False, told if not mine else "torch.compile failed on another process, and none is compiled"
+    return True, told
 
 
 def forward_and_back(denoiser: Denoiser, images: int) -> None:

@@ -244,11 +244,13 @@ class Training:
         self._note_saved(wait=True)
         self.emit(Stopped(self.clock.epoch(self.state.step), DIVERGED, self.stopwatch.sum_up(self.ranks)))
         attempt, step = self.state.attempt + 1, self.state.step
+        arrangement = self.state.layout, self.state.compiled
         point = self.ranks.lead(lambda: restore_newest(self.folder, self.state))
         if point.checkpoint in ("", self.returned_to):
             raise self._diverged(unsound, step, point.checkpoint)
         self.state.spread(self.ranks)
-        self.state.settle(self.config)
+        # How this process computes does not change with what it computes on.
+        self.state.layout, self.state.compiled = arrangement
         self.faults += 1
         self.state.attempt, self.state.salt = attempt, max(self.state.salt + 1, self.faults)
         self.state.guard.forget_rows()
