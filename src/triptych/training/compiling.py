@@ -24,6 +24,12 @@ def compile_network(denoiser: Denoiser) -> str:
         if isinstance(layer, Dropout):
             # Its masks depend on the step, a number that compiled code would be made anew for each time.
             layer.mask = torch.compiler.disable(layer.mask)
+    from torch._dynamo import config  # takes seconds
+
+    # The masks part the code of every block, and each shape that a block meets counts as made anew: beyond a
+    # limit torch would give up on the rest, and say so.
+    layers = sum(1 for _ in network.modules())
+    config.recompile_limit = max(config.recompile_limit, layers)  # ty: ignore[invalid-assignment]
     network.compile()
     try:
         forward_and_back(denoiser, TRIAL_IMAGES)
