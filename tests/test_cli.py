@@ -188,7 +188,7 @@ def test_a_run_of_another_configuration_is_not_touched(trained, capsys):
     assert train(trained, "--backbone.width", "16") == 2
     (line,) = lines(capsys)
     assert "--backbone.width 16" in line
-    assert "it was trained with 4" in line
+    assert "it was trained with 8" in line
     assert (trained / "tiny" / "config.yaml").read_bytes() == before
 
 

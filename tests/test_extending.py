@@ -79,7 +79,7 @@ def project(tmp_path_factory):
 def call(project, *command, given=""):
     path = os.pathsep.join([str(project / "src"), str(project / "tests")])
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = outer | {"PYTHONPATH": path, "TRIPTYCH_CACHE": str(project / "cache")}
+    environment = outer | {"PYTHONPATH": path}
     command = [sys.executable, *command]
     done = subprocess.run(command, cwd=project, env=environment, input=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 import torch
-import yaml
 
 from triptych.backbones import BACKBONES
 from triptych.backbones.backbone import BackboneConfig, build
@@ -64,7 +63,7 @@ class ExperimentConfig(Generic[Sizes]):
 
     def fields(self) -> dict:
         """Return all fields as plain nested values, as in `config.yaml` and in the record."""
-        return yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
     def build(self, channels: int, image_size: int, classes: int) -> Denoiser:
         """Return a freshly initialised model, on the CPU; its weights are a function of the seed.

@@ -28,9 +28,9 @@ def fields(schedule, prediction):
 def runs(tmp_path_factory):
     """A folder of runs with a conditional one, `tiny`, and an unconditional one that predicts v, `free`."""
     folder = tmp_path_factory.mktemp("runs")
-    assert train(folder, "--training.epochs", "4", *fields("linear", "eps")) == 0
+    assert train(folder, "--training.epochs", "4", *fields("linear", "eps"), kind="unet") == 0
     unconditional = ("--conditional", "False", *fields("cosine", "v"))
-    assert train(folder, "--training.epochs", "2", *unconditional, name="free") == 0
+    assert train(folder, "--training.epochs", "2", *unconditional, name="free", kind="unet") == 0
     return folder
 
 
@@ -198,7 +198,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tokens, told, runs, tmp_path, c
 
 def test_what_the_peer_does_not_have_is_refused(runs, tmp_path, capsys):
     folded = ("--backbone.patch", "2", "--backbone.attention", "--training.epochs", "1")
-    assert train(runs, *folded, name="patch") == 0
+    assert train(runs, *folded, name="patch", kind="unet") == 0
     assert "backbone.patch 2" in the_line(capsys, "export", runs / "patch", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

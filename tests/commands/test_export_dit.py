@@ -176,7 +176,7 @@ def test_what_their_network_cannot_be_is_refused_by_name(option, told, tmp_path,
 
 
 def test_a_format_of_another_backbone_is_refused_and_the_right_one_named(runs, tmp_path, capsys):
-    assert train_unet(tmp_path / "runs", "--training.epochs", "1", name="unet") == 0
+    assert train_unet(tmp_path / "runs", "--training.epochs", "1", name="unet", kind="unet") == 0
     out = ("--out", tmp_path / "out")
     assert "only --format dit fits it" in the_line(capsys, "export", runs / "tiny", *out)
     line = the_line(capsys, "export", tmp_path / "runs" / "unet", "--format", "dit", *out)

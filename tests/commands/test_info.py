@@ -25,8 +25,8 @@ from triptych.training.state import TrainState
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    assert train(folder, "--training.keep-full", "2") == 0
-    assert train(folder, "--training.max-steps", "7", "--conditional", "False", name="free") == 0
+    assert train(folder, "--training.keep-full", "2", kind="unet") == 0
+    assert train(folder, "--training.max-steps", "7", "--conditional", "False", name="free", kind="unet") == 0
     return folder
 
 

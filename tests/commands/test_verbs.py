@@ -261,7 +261,7 @@ def test_report_shows_what_was_done(runs, language, tmp_path, capsys):
     assert main(["report", str(runs / "tiny"), "--out", str(out), "--language", language]) == 0
     text = out.read_text()
     assert "tiny" in text
-    assert "UNet" in text
+    assert "Diffusion Transformer" in text
     first = text
     assert main(["report", str(runs / "tiny"), "--out", str(out), "--language", language]) == 0
     assert out.read_text() == first

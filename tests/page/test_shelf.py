@@ -23,7 +23,7 @@ from triptych.report.language import Language
 
 def test_a_run_at_a_glance(shelf):
     tiny, log = (shelf.glance(name) for name in ("tiny", "log"))
-    assert (tiny.state, tiny.model, tiny.data) == ("finished", "UNet", "Digits")
+    assert (tiny.state, tiny.model, tiny.data) == ("finished", "Diffusion Transformer", "Digits")
     assert tiny.epochs == tiny.planned > 0 and math.isfinite(tiny.loss) and math.isfinite(tiny.lowest_mse)
     assert (log.state, log.metric, log.figure) == ("killed", "FID", 7.5)
     assert [one.name for one in shelf.glances()] == ["tiny", "log"]  # the one that changed last first

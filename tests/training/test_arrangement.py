@@ -51,7 +51,7 @@ def machine(monkeypatch):
             late = self.uneven if self.trials == 9 else 0.0
             self.now += self.seconds[layout, compiled] + late
 
-        def compile_network(self, denoiser):
+        def compile_network(self, denoiser, images):
             if ("nchw", True) not in self.seconds:
                 return "torch.compile failed, and training goes on without it (none here)"
             denoiser.backbone._compiled_call_impl = object()
@@ -166,7 +166,7 @@ def test_an_entry_of_the_optimiser_lies_as_its_parameter():
 
 
 def run(folder, layout, *more):
-    return train(folder, "--training.layout", layout, "--training.max-steps", "6", *more)
+    return train(folder, "--training.layout", layout, "--training.max-steps", "6", *more, kind="unet")
 
 
 def test_a_run_pixel_by_pixel_is_the_run_channel_by_channel(tmp_path):
@@ -180,8 +180,12 @@ def test_a_run_pixel_by_pixel_is_the_run_channel_by_channel(tmp_path):
 
 def test_a_resume_keeps_the_layout_and_is_the_same_bit_by_bit(tmp_path):
     assert run(tmp_path / "once", "nhwc") == 0
-    assert train(tmp_path / "twice", "--training.layout", "nhwc", "--training.max-steps", "3") == 0
-    assert train(tmp_path / "twice", "--training.layout", "auto", "--training.max-steps", "6") == 0
+    assert (
+        train(tmp_path / "twice", "--training.layout", "nhwc", "--training.max-steps", "3", kind="unet") == 0
+    )
+    assert (
+        train(tmp_path / "twice", "--training.layout", "auto", "--training.max-steps", "6", kind="unet") == 0
+    )
     once, twice = (checkpoint(tmp_path / name, "epoch-00002") for name in ("once", "twice"))
     assert twice.state["layout"] == "nhwc"
     for part, tensors in once.tensors.items():
@@ -242,7 +246,7 @@ def test_what_died_before_its_first_checkpoint_goes_on_as_it_began(tmp_path, mon
     with monkeypatch.context() as died:
         died.setattr(Training, "run", lambda self, stop: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            train(tmp_path, "--training.max-steps", "6")
+            train(tmp_path, "--training.max-steps", "6", kind="unet")
     seconds["nhwc"] = [2.0] * 7  # would be chosen otherwise now
-    assert train(tmp_path, "--training.max-steps", "6") == 0
+    assert train(tmp_path, "--training.max-steps", "6", kind="unet") == 0
     assert checkpoint(tmp_path, "epoch-00002").state["layout"] == "nhwc"

@@ -53,29 +53,37 @@ class Killed(BaseException):
     """Stands for a death that nothing in the program catches."""
 
 
+@pytest.fixture(scope="module")
+def with_dropout(tmp_path_factory):
+    """The tiny run of the backbone that has it, left alone."""
+    runs = tmp_path_factory.mktemp("with-dropout")
+    assert train(runs, kind="unet") == 0
+    return runs
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 7, 12, 17])
-def test_stop_and_resume_anywhere(whole, tmp_path, monkeypatch, step):
+def test_stop_and_resume_anywhere(with_dropout, tmp_path, monkeypatch, step):
     """Stops during warm-up, inside an epoch and at its end, with dropout: 18 steps, epochs of 2.9."""
     with monkeypatch.context() as patched:
         stop_at(patched, step, lambda training: signal.raise_signal(signal.SIGTERM))
-        assert train(tmp_path) == 75
-    assert train(tmp_path) == 0
-    assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
-    assert figures(tmp_path) == figures(whole)
+        assert train(tmp_path, kind="unet") == 75
+    assert train(tmp_path, kind="unet") == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(with_dropout, LAST))
+    assert figures(tmp_path) == figures(with_dropout)
 
 
 @pytest.mark.parametrize("step", [2, 8, 16])
-def test_death_and_resume_from_the_last_checkpoint(whole, tmp_path, monkeypatch, step):
+def test_death_and_resume_from_the_last_checkpoint(with_dropout, tmp_path, monkeypatch, step):
     def die(training):
         raise Killed
 
     with monkeypatch.context() as patched:
         stop_at(patched, step, die)
         with pytest.raises(Killed):
-            train(tmp_path)
-    assert train(tmp_path) == 0
-    assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
-    assert figures(tmp_path) == figures(whole)
+            train(tmp_path, kind="unet")
+    assert train(tmp_path, kind="unet") == 0
+    assert_same(checkpoint(tmp_path, LAST), checkpoint(with_dropout, LAST))
+    assert figures(tmp_path) == figures(with_dropout)
 
 
 @pytest.mark.parametrize("kind", ["started", "progress", "previewed", "held-out", "saved", "finished"])
@@ -148,7 +156,7 @@ def test_threads_are_frozen_at_the_first_start(tmp_path, monkeypatch):
 def test_a_run_that_diverges_says_so_and_keeps_what_was_good(tmp_path, monkeypatch, capsys):
     def poison(training):
         with torch.no_grad():
-            training.state.network.conv_in.weight.fill_(float("nan"))
+            next(training.state.network.parameters()).fill_(float("nan"))
 
     with monkeypatch.context() as patched:
         stop_at(patched, 8, poison)
@@ -199,13 +207,14 @@ def test_two_runs_are_the_same_and_another_seed_is_not(whole, tmp_path):
     assert_same(checkpoint(tmp_path, LAST), checkpoint(whole, LAST))
     assert train(tmp_path, "--seed", "1", name="other") == 0
     a, b = checkpoint(tmp_path, LAST), checkpoint(tmp_path, LAST, name="other")
-    assert not torch.equal(a.tensors["weights"]["conv_in.weight"], b.tensors["weights"]["conv_in.weight"])
+    first = "blocks.1.mlp.down.weight"
+    assert not torch.equal(a.tensors["weights"][first], b.tensors["weights"][first])
 
 
 def test_that_nothing_is_left_to_train_is_told_without_the_images(tmp_path, monkeypatch, capsys):
     """Unless a checkpoint is broken: then training goes on, which takes them."""
     assert train(tmp_path, "--training.keep-full", "2") == 0
-    own = ["train", "digits-unet", "--name", "tiny", "--runs", str(tmp_path), *SIZES["unet"], *TINY]
+    own = ["train", "digits-dit", "--name", "tiny", "--runs", str(tmp_path), *SIZES["dit"], *TINY]
     loaded, honest = [], DataConfig.load
 
     def load(*args):

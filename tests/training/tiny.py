@@ -38,7 +38,7 @@ TINY = [
 ]
 
 
-def train(runs: Path, *extra: str, name: str = "tiny", kind: str = "unet") -> int:
+def train(runs: Path, *extra: str, name: str = "tiny", kind: str = "dit") -> int:
     """Train the tiny run of a backbone in `runs` and return the exit code."""
     own = ["--name", name, "--runs", str(runs), "--quiet"]
     return main(["train", f"digits-{kind}", *own, *SIZES[kind], *TINY, *extra])

@@ -59,6 +59,9 @@ def check_memory(
     for place, (need, told) in needs.items():
         free = free_bytes(place)
         if free is not None and need > free:
+            gc.collect()  # an earlier run of this process may lie there still
+            free = free_bytes(place)
+        if free is not None and need > free:
             found = (
                 f"its {count(parameters)} parameters take {size(need)} of memory ({told}), "
                 f"and {size(free)} are free on {device_name(place)}"
@@ -77,7 +80,6 @@ def free_bytes(device: torch.device) -> int | None:
 
     What this process has freed and keeps for itself is part of it.
     """
-    gc.collect()  # an earlier run of this process may lie there still
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
