@@ -21,6 +21,8 @@ from triptych.sampling.sampler import sample
 
 ENOUGH = 0.5
 """Seconds of a sampler's steps that are timed, after one that is not: others may use the machine as well."""
+SHARE = 0.02
+"""Of what all images will take: however few they are, timing them takes little beside."""
 LONG = 2.0
 """Seconds after which no further step, and no larger batch of an extractor, is tried."""
 
@@ -57,7 +59,16 @@ def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
     taken: list[float] = []
     calls: list[int] = []  # of the network, in each of these steps
     last = time.perf_counter()
-    while sum(taken[1:]) < ENOUGH and sum(taken) < LONG:
+    expected = network_calls(denoiser, request)
+    batches = request.count / size
+
+    def enough() -> bool:
+        """Whether the steps that were timed tell enough."""
+        timed, seen = sum(taken[1:]), sum(calls[1:])
+        known = seen > 0 and timed >= min(ENOUGH, SHARE * timed / seen * expected * batches)
+        return known or sum(taken) >= LONG
+
+    while not enough():
         guided, steps, noise = steps_of(denoiser, request, index)
         to_pixels(noise)
         now = _now(device)
@@ -68,11 +79,11 @@ def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
             taken.append(now - last)
             calls.append(guided.calls - called)
             last, called = now, guided.calls
-            if sum(taken[1:]) >= ENOUGH or sum(taken) >= LONG:
+            if enough():
                 break
     # The first of each also makes what the others find ready.
     each = sum(taken[1:] or taken) / sum(calls[1:] or calls)
-    return (mean(begun[1:] or begun) + each * network_calls(denoiser, request)) / size
+    return (mean(begun[1:] or begun) + each * expected) / size
 
 
 def network_calls(denoiser: Denoiser, request: Request) -> int:
