@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.backbones.backbone import Backbone
+from triptych.cuda_graphs import Record, Replayed
 from triptych.devices import send
 from triptych.diffusion.noise_level import NoiseLevel, along
 from triptych.diffusion.predictions import Prediction
@@ -39,16 +40,31 @@ class Denoiser(nn.Module):
         self.schedule = schedule
         self.prediction = prediction
         self.precision = precision
+        self._replayed: Replayed | None = None
+
+    def replay(self, record: Record | None = None) -> None:
+        """Let a GPU compute the network as one recorded graph, in all calls without gradients.
+
+        From now on weights and precision have to stay what they are, and where they are.
+        """
+        self._replayed = Replayed(self._network, "the network", record)
 
     def output(
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
         """Return the network's raw output [B, C, H, W] at times t of the own schedule, float64 [B]."""
         label = send(self.schedule.label(t), x.device)
+        network = self._network if self._replayed is None else self._replayed
+        return network(x, label, class_label, guidance)
+
+    def _network(
+        self, x: Tensor, noise_label: Tensor, class_label: Tensor | None, guidance: Tensor | None
+    ) -> Tensor:
+        """Return the network's raw output in its precision."""
         if self.precision == "float32":
-            return self.backbone(x, label, class_label, guidance)
+            return self.backbone(x, noise_label, class_label, guidance)
         with torch.autocast(x.device.type, dtype=DTYPES[self.precision]):
-            return self.backbone(x, label, class_label, guidance).to(x.dtype)
+            return self.backbone(x, noise_label, class_label, guidance).to(x.dtype)
 
     def forward(
         self,

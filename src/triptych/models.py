@@ -108,6 +108,8 @@ def opened(
     usual = "float32" if experiment.precision == "float32" else "auto"
     denoiser.precision = select_precision(precision or usual, chosen)
     denoiser.to(chosen).eval()
+    if chosen.type == "cuda":
+        denoiser.replay()
     epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
     return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part), digest)
 
