@@ -18,7 +18,7 @@ from triptych.errors import UserError
 from triptych.images import to_network
 from triptych.metrics.extractors.classifier_recipe import ClassifierRecipe
 from triptych.metrics.extractors.classifier_trunk import TRUNKS, folded
-from triptych.metrics.extractors.extractor import full_float32
+from triptych.metrics.extractors.extractor import at_once, full_float32
 
 CHUNK = 500
 """Most images per forward pass: bounds memory, whatever the caller's batch."""
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
                 f"the classifier was trained on shape {self.image_shape}",
                 "give images of the training set's channels and size",
             )
-        size = max(1, min(CHUNK, CHUNK_VALUES // images[:1].numel())) if len(images) else CHUNK
+        size = at_once(images, CHUNK, CHUNK_VALUES)
         with full_float32(images.device):
             chunks = [self.logits(self._network_input(chunk)) for chunk in images.split(size)]
         raw, logits = (torch.cat(parts) for parts in zip(*chunks, strict=True))

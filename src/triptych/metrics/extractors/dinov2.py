@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from triptych.cache import weights_digest
 from triptych.downloads import PublishedFile
-from triptych.metrics.extractors.extractor import TrainingImages, full_float32
+from triptych.metrics.extractors.extractor import TrainingImages, at_once, full_float32
 from triptych.metrics.extractors.published import COLOURS, check_images, published_weights
 from triptych.work import Watch, unwatched
 
@@ -179,7 +179,8 @@ class DINOv2(nn.Module):
         """
         check_images(self.name, images.shape[1:])
         with full_float32(images.device):
-            rows = [self.class_token(network_input(chunk, self.size.side)) for chunk in images.split(CHUNK)]
+            chunks = images.split(at_once(images, CHUNK))
+            rows = [self.class_token(network_input(chunk, self.size.side)) for chunk in chunks]
         return {"features": torch.cat(rows)}
 
     @cached_property

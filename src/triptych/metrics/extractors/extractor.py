@@ -9,6 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+GPU_TIMES = 8
+"""How many times as many images a GPU is given at once as a processor: few leave most of it idle."""
+
 
 class Extractor(Protocol):
     """A fixed network from images to named features; each image's features depend on that image alone."""
@@ -50,6 +53,19 @@ class TrainingImages(Protocol):
     def digest(self) -> str:
         """sha256 of pixels and labels, hexadecimal."""
         ...
+
+
+def at_once(images: Tensor, most: int, values: int | None = None) -> int:
+    """Return how many of some images a network is to see at once, so that memory does not grow with them.
+
+    Args:
+        images: [B, C, H, W], on the device that computes.
+        most: images that a processor is given.
+        values: pixels times channels that it is given, of which one image may have more; None: any number.
+    """
+    if values is not None:
+        most = min(most, values // max(1, images[:1].numel()))
+    return max(1, most) * (GPU_TIMES if images.device.type == "cuda" else 1)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from triptych.downloads import PublishedFile
 from triptych.errors import UserError
-from triptych.metrics.extractors.extractor import TrainingImages, full_float32
+from triptych.metrics.extractors.extractor import TrainingImages, at_once, full_float32
 from triptych.metrics.extractors.inception_layers import CLASSES, FEATURES, InceptionV3
 from triptych.metrics.extractors.published import check_images, published_weights
 from triptych.work import Watch, unwatched
@@ -43,7 +43,7 @@ MIDDLE, HALF_RANGE = 128, 128
 """Pixels 0 to 255 are shifted and scaled by these, as in the published graph: not quite to [-1, 1]."""
 
 CHUNK = 32
-"""Most images per forward pass: some 340 MB, whatever the caller's batch."""
+"""Most images per forward pass on a processor: some 340 MB, whatever the caller's batch."""
 
 CHUNK_VALUES = 2**24
 """Most pixels times channels per forward pass: very large images come in smaller chunks."""
@@ -75,9 +75,11 @@ class Inception(nn.Module):
         if images.dtype != torch.uint8:
             found = f"their pixels are {images.dtype}"
             raise UserError(f"measure images with {NAME}", found, "give uint8, from 0 to 255")
-        size = max(1, min(CHUNK, CHUNK_VALUES // images[0].numel())) if len(images) else CHUNK
         with full_float32(images.device):
-            chunks = [self.network(network_input(chunk)) for chunk in images.split(size)]
+            chunks = [
+                self.network(network_input(chunk))
+                for chunk in images.split(at_once(images, CHUNK, CHUNK_VALUES))
+            ]
         features, logits = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         return {"features": features, "log_probs": logits.log_softmax(dim=1)}
 

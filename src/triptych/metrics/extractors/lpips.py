@@ -26,7 +26,7 @@ from triptych.cache import weights_digest
 from triptych.downloads import PublishedFile
 from triptych.errors import UserError
 from triptych.images import to_network
-from triptych.metrics.extractors.extractor import TrainingImages, full_float32
+from triptych.metrics.extractors.extractor import TrainingImages, at_once, full_float32
 from triptych.metrics.extractors.published import check_images, published_weights
 from triptych.work import Watch, unwatched
 
@@ -184,7 +184,7 @@ class LPIPS(nn.Module):
             UserError: they are not in colour, or too small for the network.
         """
         check_images(self.name, images.shape[1:], self.network.least)
-        size = max(1, CHUNK_VALUES // images[0].numel()) if len(images) else 1
+        size = at_once(images, CHUNK_VALUES, CHUNK_VALUES)
         with full_float32(images.device):
             rows = [self.vectors(to_network(chunk)) for chunk in images.split(size)]
         return {"lpips": torch.cat(rows)}
