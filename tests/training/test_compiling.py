@@ -1,5 +1,6 @@
 """torch.compile by option: used where it works, left out aloud where it does not."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from triptych.backbones.dropout import DropoutKey, key_dropout
 from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
-from triptych.training.compiling import compile_network
+from triptych.training.compiling import KEPT, compile_network
 
 
 def without_a_compiler(call, *args, **kwargs):
@@ -32,7 +33,7 @@ def test_what_cannot_be_compiled_stays_as_it_is(kind, monkeypatch):
     monkeypatch.setattr(torch, "compile", without_a_compiler)
     denoiser = model(SMALL[kind], 3).train()
     network = denoiser.backbone
-    told = compile_network(denoiser)
+    told = compile_network(denoiser, 2)
     assert "torch.compile failed, and training goes on without it" in told
     assert "No working C++ compiler" in told
     assert "\n" not in told
@@ -52,10 +53,21 @@ def test_what_can_be_compiled_is_called_compiled(classes, monkeypatch):
     denoiser = model(SMALL["dit"], classes)
     network = denoiser.backbone
     names = list(network.state_dict())
-    assert compile_network(denoiser) == "the network is compiled"
+    assert compile_network(denoiser, 2) == "the network is compiled"
     assert len(calls) == 1
     assert list(network.state_dict()) == names
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("named", ["", "elsewhere"])
+def test_compiled_code_is_kept_among_the_caches_unless_a_place_is_named(named, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", without_a_compiler)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    monkeypatch.setenv(KEPT, named)
+    if not named:
+        monkeypatch.delenv(KEPT)
+    compile_network(model(SMALL["dit"], 3), 2)
+    assert os.environ[KEPT] == (named or str(tmp_path / "compiled"))
 
 
 def test_a_run_without_a_compiler_is_the_run_that_asked_for_none(tmp_path, monkeypatch):
@@ -82,7 +94,7 @@ def test_a_network_with_dropout_is_compiled_once_and_not_at_every_step(monkeypat
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda call, *a, **k: real(call, backend=counting))
     denoiser = model(replace(SMALL["unet"], dropout=0.3), 3)
-    assert compile_network(denoiser) == "the network is compiled"
+    assert compile_network(denoiser, 2) == "the network is compiled"
     network, counts, outputs = denoiser.backbone.train(), [], []
     x, index = torch.randn(2, 1, 8, 8), torch.arange(2)
     for step in range(12):

@@ -77,7 +77,8 @@ def train_run(
         for line in ready.denoiser.backbone.implementations(ready.device):
             console.say(line)
         if training.state.compiled:
-            training.state.compiled, told = compile_together(ready.denoiser, ranks)
+            images = max(map(len, training.stepper.pieces()))
+            training.state.compiled, told = compile_together(ready.denoiser, images, ranks)
             console.say(told)
         with console.bar(training):
             stopped = training.run(stop)

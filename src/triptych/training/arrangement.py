@@ -110,7 +110,7 @@ def as_laid(value: Tensor, parameter: Tensor) -> Tensor:
 
 def _compiled_gains(tried: Denoiser, plain: Callable[[], None], images: int) -> tuple[bool, str]:
     """Return whether a network is faster once it is compiled than `plain` is, and what to tell of it."""
-    told = compile_network(tried)
+    told = compile_network(tried, images)
     if not is_compiled(tried):
         return False, told
     seconds = _seconds({"plain": plain, "compiled": lambda: forward_and_back(tried, images)})

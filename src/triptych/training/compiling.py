@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from triptych.backbones.dropout import Dropout, DropoutKey, key_dropout
+from triptych.cache_place import cache_folder
 from triptych.denoiser import Denoiser
 from triptych.devices import synchronize
 from triptych.distributed import Ranks
 
-TRIAL_IMAGES = 2
+KEPT = "TORCHINDUCTOR_CACHE_DIR"
+"""Names the folder in which torch finds again what it has compiled."""
 
 
-def compile_network(denoiser: Denoiser) -> str:
+def compile_network(denoiser: Denoiser, images: int) -> str:
     """Let torch compile the network in place, and return what to tell of it.
 
     It is tried forward and backward first, in training mode and in its precision: where that fails, as
     without a C++ compiler, the network stays as it is. Weights, and the names of its parameters, are
-    untouched either way.
+    untouched either way. Every size of a batch has code of its own, which is kept for the next start.
+
+    Args:
+        denoiser: whose network it is.
+        images: of a batch in training: code that is made for more sizes at once is slower.
     """
+    if KEPT not in os.environ:  # of its own accord torch keeps it where a restart of the machine clears up
+        os.environ[KEPT] = str(cache_folder() / "compiled")
     network = denoiser.backbone
     for layer in network.modules():
         if isinstance(layer, Dropout):
@@ -30,9 +40,9 @@ def compile_network(denoiser: Denoiser) -> str:
     # limit torch would give up on the rest, and say so.
     layers = sum(1 for _ in network.modules())
     config.recompile_limit = max(config.recompile_limit, layers)  # ty: ignore[invalid-assignment]
-    network.compile()
+    network.compile(dynamic=False)
     try:
-        forward_and_back(denoiser, TRIAL_IMAGES)
+        forward_and_back(denoiser, images)
     except Exception as error:
         network._compiled_call_impl = None
         reason = " ".join(str(error).split())[:160] or type(error).__name__
@@ -45,9 +55,9 @@ def is_compiled(denoiser: Denoiser) -> bool:
     return denoiser.backbone._compiled_call_impl is not None
 
 
-def compile_together(denoiser: Denoiser, ranks: Ranks) -> tuple[bool, str]:
+def compile_together(denoiser: Denoiser, images: int, ranks: Ranks) -> tuple[bool, str]:
     """Compile the network of every rank, or of none where one fails; return whether, and what to tell."""
-    told = compile_network(denoiser)
+    told = compile_network(denoiser, images)
     mine = is_compiled(denoiser)
     found = ranks.gather(mine)
     if not ranks.lead(lambda: all(found)):
