@@ -42,14 +42,16 @@ def stepper(
     dtype: torch.dtype,
     config: TrainingConfig = CONFIG,
     backbone: BackboneConfig = NETWORK,
+    device: torch.device | str = "cpu",
 ) -> Stepper:
     """Return what takes the steps of a tiny run on random images."""
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (29, 1, 8, 8), dtype=torch.uint8)
-    images = ImageSet("random/train", pixels, torch.arange(29) % 3, ("a", "b", "c"))
+    images = ImageSet("random/train", pixels.to(device), torch.arange(29, device=device) % 3, ("a", "b", "c"))
     network = backbone.build(1, 8, 3).to(dtype)
     for parameter in network.parameters():  # no layer is silent
         torch.nn.init.normal_(parameter, std=0.1)
+    network.to(device)
     kind = DoubleDenoiser if dtype == torch.float64 else Denoiser
     denoiser = kind(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
     state = TrainState.fresh(network, config)
