@@ -62,6 +62,8 @@ class Comparison:
     """The numbers that it is measured in."""
     timed: bool = True
     """Whether time is measured beside memory."""
+    weighed: bool = True
+    """Whether memory is measured beside time; not where other processes do the work."""
     series: str = ""
     """Name of the series that it is part of: comparisons that differ in one size alone, told together."""
     axis: str = ""

@@ -98,7 +98,7 @@ def measured(case: str, index: int, comparison: Comparison, options: BenchOption
 
 def _memory(case: str, index: int, comparison: Comparison, options: BenchOptions) -> dict[str, int | None]:
     """Return the peak extra bytes of each variant that is there."""
-    if not options.memory or unmeasurable():
+    if not (options.memory and comparison.weighed) or unmeasurable():
         return {}
     return {
         name: extra_peak_apart(partial(made_apart, case, index, name, options))

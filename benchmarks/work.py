@@ -1,8 +1,12 @@
-"""The two kinds of work that is measured: a training step of a network, and a differentiated operation."""
+"""What work is made of: a training step of a network, a prediction, a differentiated operation."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +21,13 @@ CLASSES, CHANNELS = 10, 3
 
 Results = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]]
 """Brings an output, and the gradients of all inputs, into the layout in which variants are compared."""
+
+
+def folder(name: str) -> Path:
+    """Return an empty folder that is there as long as this process."""
+    path = tempfile.mkdtemp(prefix=f"{name}-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 def images(batch: int, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,8 @@ from benchmarks.cases import (
     ssd_scan,
     unet_step,
     weight_average,
+    whole_commands,
+    whole_run,
 )
 from benchmarks.comparison import Case
 
@@ -34,6 +36,8 @@ CASES: dict[str, Case] = {
     "sampling-step": sampling_step.CASE,
     "inception-features": inception_features.CASE,
     "frechet-step": frechet_step.CASE,
+    "whole-run": whole_run.CASE,
+    "whole-commands": whole_commands.CASE,
     "cost-growth": cost_growth.CASE,
 }
 """Every case by the name that `--only` takes."""

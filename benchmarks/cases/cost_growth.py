@@ -1,12 +1,15 @@
-"""How a training step and a sampling grow: with the batch, the pixels, the steps and the number of images."""
+"""How a training step and a sampling grow: with batch, pixels, processes; with steps and number of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
+from benchmarks.cases.loop_step import stepper
 from benchmarks.cases.sampling_step import drawing
 from benchmarks.comparison import Call, Case, Comparison, Variant
+from benchmarks.rank_steps import together
 from benchmarks.work import our_step
 from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.dim import DiMConfig
@@ -23,10 +26,14 @@ FEW = 4
 """Images at a time, where it is not their number that grows."""
 COUNTS = (4, 8, 16, 32)
 """Images of a batch, steps, and images in all."""
+RANKS = (1, 2, 4)
+"""Processes."""
+SHARED = 16
+"""Images that they share."""
 
 
 def comparisons(options: BenchOptions) -> list[Comparison]:
-    """Return the comparisons of four series."""
+    """Return the comparisons of five series."""
     quick = options.quick
     side, sides = (8, (4, 8, 16)) if quick else (SIDE, SIDES)
     counts = (1, 2, 4) if quick else COUNTS
@@ -45,6 +52,12 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     for count in counts:
         draw = partial(drawing, networks[BASE], side, few, 1.0, count=count)
         found.append(one("sampling by images", "images", count, few, {BASE: draw}))
+    shared, ranks = (2, (1, 2)) if quick else (options.batch or SHARED, RANKS)
+    many = {BASE: networks[BASE]} if quick else networks
+    for count in ranks:
+        steps = {name: partial(of_ranks, count, config, shared, side) for name, config in many.items()}
+        series = "training step of a shared batch by processes on one core"
+        found.append(replace(one(series, "processes", count, shared, steps), weighed=False))
     return found
 
 
@@ -53,6 +66,11 @@ def one(series: str, axis: str, size: int, batch: int, calls: Mapping[str, Calla
     variants = {name: Variant(call) for name, call in calls.items()}
     title = f"{series}, {size:,} {axis}"
     return Comparison(title, 0, batch, BASE, variants, ROUNDS, series=series, axis=axis, size=size)
+
+
+def of_ranks(count: int, config: BackboneConfig, batch: int, side: int) -> Call:
+    """Return the program's step of so many ranks, which share a batch."""
+    return together(count, partial(stepper, config, batch, side))
 
 
 def full_networks() -> dict[str, BackboneConfig]:
@@ -73,4 +91,4 @@ def quick_networks() -> dict[str, BackboneConfig]:
     }
 
 
-CASE = Case("how time and memory grow with batch, pixels, steps and images", comparisons)
+CASE = Case("how time and memory grow with batch, pixels, processes, steps and images", comparisons)

@@ -12,11 +12,14 @@ from benchmarks.peers import Peer, torch_fidelity
 from benchmarks.work import CHANNELS
 from triptych.cache import weights_digest
 from triptych.commands.bench import BenchOptions
-from triptych.metrics.extractors.inception import Inception
+from triptych.metrics.extractors import inception
 from triptych.metrics.extractors.inception_layers import InceptionV3
 
 OURS = "triptych inception"
 IMAGES, QUICK_IMAGES, SIDE = 500, 2, 32
+USUAL = inception.CHUNK
+OTHERS = (8, 128)
+"""Images at once that it might be given instead."""
 THEIR_BATCH = 50
 """What torch-fidelity may be given at once: its own default is 64, which takes longer here."""
 
@@ -32,7 +35,8 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
         return Variant(lambda: their_features(peer, batch, at_once), like=OURS, note=peer.note)
 
     variants = {
-        OURS: Variant(lambda: our_features(batch)),
+        OURS: Variant(lambda: our_features(batch), note=f"{USUAL} images at once"),
+        **{f"triptych, {n} at once": Variant(lambda n=n: our_features(batch, n), like=OURS) for n in OTHERS},
         f"torch-fidelity, {THEIR_BATCH} at once": theirs(THEIR_BATCH),
     }
     return [Comparison(f"{SIDE}x{SIDE} pixels", 0, batch, OURS, variants)]
@@ -65,13 +69,14 @@ def random_weights() -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def our_features(batch: int) -> Call:
-    """Return the extractor's features of images."""
+def our_features(batch: int, at_once: int = USUAL) -> Call:
+    """Return the extractor's features of images, of which it is given so many at once."""
     network, weights = InceptionV3(), random_weights()
     network.load_state_dict(weights)
-    extractor, images = Inception(network, weights_digest(weights)), pixels(batch)
+    extractor, images = inception.Inception(network, weights_digest(weights)), pixels(batch)
 
     def features() -> Sequence[Tensor]:
+        vars(inception)["CHUNK"] = at_once
         return tuple(extractor(images).values())
 
     return features

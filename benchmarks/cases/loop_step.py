@@ -21,6 +21,7 @@ from triptych.denoiser import Denoiser
 from triptych.diffusion.objectives import PredictionMSE
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
+from triptych.distributed import ALONE, Ranks
 from triptych.training.clock import Clock
 from triptych.training.config import TrainingConfig
 from triptych.training.loss import StepLoss
@@ -84,7 +85,7 @@ def bare(config: BackboneConfig, batch: int, size: int) -> Call:
     return step
 
 
-def stepper(config: BackboneConfig, batch: int, size: int) -> Call:
+def stepper(config: BackboneConfig, batch: int, size: int, ranks: Ranks = ALONE) -> Call:
     """Return a step with all that a run adds: batches, noise, clipping, the guard, two averages."""
     torch.manual_seed(0)
     network = config.build(CHANNELS, size, CLASSES)
@@ -96,7 +97,7 @@ def stepper(config: BackboneConfig, batch: int, size: int) -> Call:
     denoiser = Denoiser(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
     loss = StepLoss(denoiser, PredictionMSE(), 0, training.label_drop)
     batches = Batches(data, batch, seed=0, flip=True)
-    takes = Stepper(TrainState.fresh(network, training), Clock(training, IMAGES), batches, loss)
+    takes = Stepper(TrainState.fresh(network, training), Clock(training, IMAGES), batches, loss, ranks)
 
     def step() -> Sequence[Tensor]:
         takes.take()
