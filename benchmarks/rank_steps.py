@@ -66,6 +66,7 @@ def as_rank(rank: int, count: int, port: int, make: MakeStep, asks: Connection) 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # processes would each want a GPU of their own
     if count == 1:
         return _serve(make(ALONE), asks)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
@@ -90,4 +91,7 @@ def _hear(end: Connection) -> None:
     """Wait for a rank's answer."""
     if not end.poll(PATIENCE):
         raise RuntimeError("a rank of the benchmark does not answer")
-    end.recv()
+    try:
+        end.recv()
+    except EOFError:
+        raise RuntimeError("a rank of the benchmark died; what it said stands above") from None

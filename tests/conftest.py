@@ -17,7 +17,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 def pytest_collection_finish() -> None:
     """Leave what is there before the first test to no garbage collection: millions of objects that all stay.
 
-    The program collects before it measures the memory that is free, which took longer than a tiny run.
+    Every collection would go through them, and some tests collect.
     """
     gc.collect()
     gc.freeze()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from triptych.cache_place import cache_folder
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
 
@@ -73,13 +74,16 @@ def project(tmp_path_factory):
             else:
                 assert not place.exists()
                 place.write_text(block.text, encoding="utf-8")
+    (copy / "cache").mkdir()
+    for known in cache_folder().glob("classifier-*"):  # which would take its time to be trained again
+        shutil.copy(known, copy / "cache")
     return copy
 
 
 def call(project, *command, given=""):
     path = os.pathsep.join([str(project / "src"), str(project / "tests")])
     outer = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = outer | {"PYTHONPATH": path}
+    environment = outer | {"PYTHONPATH": path, "TRIPTYCH_CACHE": str(project / "cache")}
     command = [sys.executable, *command]
     done = subprocess.run(command, cwd=project, env=environment, input=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,8 @@
 """What a GPU computes is what a processor computes; recorded or overlapped, it is what it was plainly."""
 
+import gc
 import math
+import statistics
 
 import pytest
 import torch
@@ -10,18 +12,21 @@ from training import worker
 from training.tiny import SIZES, TINY
 
 from triptych.cli import main
+from triptych.cuda_graphs import Replayed
 from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.distributed import ALONE
 from triptych.evaluation.drawing import SEPARATOR, draw_features
 from triptych.generation import Request, generate, steps_of
+from triptych.guidance import named_guide
 from triptych.metrics.feature_store import FeatureStore
+from triptych.precision import best_precision
 from triptych.random import Stream, bernoulli, integers, normal, uniform, words
 from triptych.record.events import HeldOut, Progress
 from triptych.record.record import Record
 from triptych.sampling import SAMPLERS, named_sampler
-from triptych.training.compiling import compile_network
+from triptych.training.compiling import KEPT, compile_network
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that CUDA knows")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -78,22 +83,67 @@ def test_images_agree(kind, name):
     torch.testing.assert_close(ends[1], ends[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+HALF = best_precision(GPU) if torch.cuda.is_available() else "bf16"
+
+
+def pixels_of(denoiser, guide="cfg", weak=None):
+    request = Request(
+        7, 2.5, named_sampler("ddim:8"), batch_size=4, guide=named_guide(guide), weak=weak, weak_digest="w"
+    )
+    return torch.cat([batch.pixels for batch in generate(denoiser, request)])
+
+
+@pytest.mark.parametrize("precision", ["float32", HALF])
+@pytest.mark.parametrize("guide", ["cfg", "apg", "cfg,below=1", "cfg,against=1"])
 @pytest.mark.parametrize("kind", SMALL)
-def test_recorded_images_are_those_of_plain_calls(kind, precision, recwarn):
-    request = Request(7, 2.5, named_sampler("ddim:8"), batch_size=4)
+def test_recorded_images_are_those_of_plain_calls(kind, precision, guide, recwarn):
     denoiser = model(kind, GPU)
+    weak = model(kind, GPU, seed=1) if "against" in guide else None
     denoiser.precision = precision
-    plain = torch.cat([batch.pixels for batch in generate(denoiser, request)])
+    plain = pixels_of(denoiser, guide, weak)
     denoiser.replay()
-    recorded = torch.cat([batch.pixels for batch in generate(denoiser, request)])
-    assert (recorded.int() - plain.int()).abs().max() <= 1
-    assert len(denoiser._replayed._recorded) == 2
+    recorded = [pixels_of(denoiser, guide, weak) for _ in range(2)]
+    assert torch.equal(*recorded)
+    assert (recorded[0].int() - plain.int()).abs().max() <= 1
+    assert not denoiser._replayed.refused
     assert not [warning for warning in recwarn if "CUDA graph" in str(warning.message)]
 
 
-def test_features_that_are_overlapped_are_those_in_turn(tmp_path):
+def test_a_recorded_model_frees_the_memory_that_it_held():
+    def drawn():
+        denoiser = model("unet", GPU)
+        denoiser.replay()
+        return pixels_of(denoiser).cpu()
+
+    drawn()
+    before = torch.cuda.memory_allocated()
+    gc.disable()
+    try:
+        for _ in range(3):
+            drawn()
+    finally:
+        gc.enable()
+    assert torch.cuda.memory_allocated() == before
+
+
+@torch.no_grad()
+def test_a_recording_that_fails_leaves_all_as_it_was():
+    def asking(x):
+        return x * (1 + (x.sum().item() > 1e9))
+
+    x, here = torch.ones(3, device=GPU), torch.cuda.current_stream()
+    replayed = Replayed(asking, "it")
+    with pytest.warns(UserWarning, match="it is called kernel by kernel: no CUDA graph"):
+        assert torch.equal(replayed(x), x)
+    assert torch.cuda.current_stream() == here
+    assert torch.equal(replayed(2 * x), 2 * x)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_features_that_are_overlapped_are_those_in_turn(tmp_path, recorded):
     denoiser = model("unet", GPU)
+    if recorded:
+        denoiser.replay()
     request = Request(10, 1.0, named_sampler("ddim:4"), batch_size=3)
     widths = {f"classifier{SEPARATOR}{name}": width for name, width in WIDTHS.items()}
     found = []
@@ -126,13 +176,14 @@ def test_training_begins_alike(kind):
     torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_step_never_waits_for_the_device(kind):
     takes = worker.stepper(ALONE, torch.float32, backbone=SMALL[kind], device=GPU)
     for _ in range(3):  # what is made ready once may wait
         takes.take()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in range(5):
             takes.take()
     finally:
@@ -141,31 +192,24 @@ def test_a_step_never_waits_for_the_device(kind):
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_half_precision_learns_as_well(kind, tmp_path):
-    """500 steps of the digits: the mean loss and the held-out error of bf16 are those of float32 to 2 %."""
+    """500 steps of the digits: loss and held-out error in half precision are those of float32 to 5 %."""
     ends = {}
-    for precision in ("float32", "bf16"):
-        own = [
-            "--name",
-            precision,
-            "--runs",
-            str(tmp_path),
-            "--quiet",
-            "--device",
-            "cuda",
-            "--precision",
-            precision,
-        ]
+    for precision in ("float32", HALF):
+        own = ["--name", precision, "--runs", str(tmp_path), "--quiet"]
+        own += ["--device", "cuda", "--precision", precision]
         longer = ["--training.max-steps", "500", "--training.epochs", "1000", "--training.preview-every", "0"]
         assert main(["train", f"digits-{kind}", *own, *SIZES[kind], *TINY, *longer]) == 0
         history = Record.of_run(tmp_path / precision).history()
         losses = [event.data.loss for event in history.of_kind(Progress)]
-        ends[precision] = losses[-1], history.of_kind(HeldOut)[-1].data.mse
+        ends[precision] = statistics.mean(losses[-10:]), history.of_kind(HeldOut)[-1].data.mse
         assert all(map(math.isfinite, losses))
-    for half, full in zip(ends["bf16"], ends["float32"], strict=True):
-        assert half == pytest.approx(full, rel=0.02)
+    for half, full in zip(ends[HALF], ends["float32"], strict=True):
+        assert half == pytest.approx(full, rel=0.05)
 
 
-def test_a_compiled_network_is_the_plain_one():
+@pytest.mark.filterwarnings("ignore:TensorFloat32")
+def test_a_compiled_network_is_the_plain_one(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEPT, str(tmp_path))
     plain, compiled = model("dit", GPU), model("dit", GPU)
     assert compile_network(compiled, 3) == "the network is compiled"
     inputs = [x.to(GPU) for x in arguments(plain.backbone)]

@@ -77,7 +77,10 @@ def our_features(batch: int, at_once: int = USUAL) -> Call:
 
     def features() -> Sequence[Tensor]:
         vars(inception)["CHUNK"] = at_once
-        return tuple(extractor(images).values())
+        try:
+            return tuple(extractor(images).values())
+        finally:
+            vars(inception)["CHUNK"] = USUAL
 
     return features
 

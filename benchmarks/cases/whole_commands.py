@@ -24,6 +24,7 @@ RECIPE = "digits-unet"
 SCALE = 1.25
 COUNT, FEW = 1000, 80
 ROUNDS = 6
+QUIETLY = ("--quiet", "--device", "cpu")
 
 
 def comparisons(options: BenchOptions) -> list[Comparison]:
@@ -61,7 +62,7 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
 def of_run(make: Callable[[Path, Request], Call], request: Request, width: Sequence[str]) -> Call:
     """Return what `make` makes of a run after its first step."""
     runs = folder("whole-commands")
-    short = ["--training.max-steps", "1", "--training.preview-every", "0", "--quiet", *width]
+    short = ["--training.max-steps", "1", "--training.preview-every", "0", *QUIETLY, *width]
     assert main(["train", RECIPE, "--runs", str(runs), *short]) == 0
     return make(runs / RECIPE, request)
 
@@ -69,12 +70,12 @@ def of_run(make: Callable[[Path, Request], Call], request: Request, width: Seque
 def asked(request: Request) -> list[str]:
     """Return the options of a command that ask for the images of a request."""
     scale = ["--guidance", str(request.guidance), "--batch-size", str(request.batch_size)]
-    return ["--sampler", request.sampler.label, *scale, "--count", str(request.count), "--quiet"]
+    return ["--sampler", request.sampler.label, *scale, "--count", str(request.count), *QUIETLY]
 
 
 def drawn(run: Path, request: Request) -> Call:
     """Return the drawing of the images."""
-    denoiser = Run(run).model().denoiser
+    denoiser = Run(run).model(device="cpu").denoiser
 
     def draw() -> Sequence[Tensor]:
         return [batch.pixels for batch in generate(denoiser, request)][:0]
@@ -85,7 +86,7 @@ def drawn(run: Path, request: Request) -> Call:
 def drawn_and_seen(run: Path, request: Request) -> Call:
     """Return the drawing of the images, and their features."""
     opened = Run(run)
-    denoiser = opened.model().denoiser
+    denoiser = opened.model(device="cpu").denoiser
     yardstick = Judge(opened.dataset, torch.device("cpu")).yardstick
     extractors, wanted = yardstick.extractors, yardstick.kept
 

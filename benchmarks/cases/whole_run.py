@@ -85,7 +85,7 @@ def trained(*fields: str) -> Trained:
 
 def train(runs: str, fields: Sequence[str]) -> None:
     """Train the recipe, in this process."""
-    assert main(["train", RECIPE, "--runs", runs, "--quiet", *fields]) == 0
+    assert main(["train", RECIPE, "--runs", runs, "--quiet", "--device", "cpu", *fields]) == 0
 
 
 def training(fields: Sequence[str]) -> Call:

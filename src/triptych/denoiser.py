@@ -6,6 +6,8 @@ predicted clean image; this file makes that function.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -47,24 +49,17 @@ class Denoiser(nn.Module):
 
         From now on weights and precision have to stay what they are, and where they are.
         """
-        self._replayed = Replayed(self._network, "the network", record)
+        called = partial(network_output, self.backbone, self.precision)
+        self._replayed = Replayed(called, "the network", record)
 
     def output(
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
         """Return the network's raw output [B, C, H, W] at times t of the own schedule, float64 [B]."""
         label = send(self.schedule.label(t), x.device)
-        network = self._network if self._replayed is None else self._replayed
-        return network(x, label, class_label, guidance)
-
-    def _network(
-        self, x: Tensor, noise_label: Tensor, class_label: Tensor | None, guidance: Tensor | None
-    ) -> Tensor:
-        """Return the network's raw output in its precision."""
-        if self.precision == "float32":
-            return self.backbone(x, noise_label, class_label, guidance)
-        with torch.autocast(x.device.type, dtype=DTYPES[self.precision]):
-            return self.backbone(x, noise_label, class_label, guidance).to(x.dtype)
+        if self._replayed is not None:
+            return self._replayed(x, label, class_label, guidance)
+        return network_output(self.backbone, self.precision, x, label, class_label, guidance)
 
     def forward(
         self,
@@ -90,3 +85,18 @@ class Denoiser(nn.Module):
         scaled = along(scale, x) * x
         output = self.output(scaled, t.expand(len(x)), class_label, guidance)
         return self.prediction.to_x0(output, scaled, own)
+
+
+def network_output(
+    backbone: Backbone,
+    precision: str,
+    x: Tensor,
+    noise_label: Tensor,
+    class_label: Tensor | None,
+    guidance: Tensor | None,
+) -> Tensor:
+    """Return a network's raw output [B, C, H, W], computed in a precision; see `Backbone`."""
+    if precision == "float32":
+        return backbone(x, noise_label, class_label, guidance)
+    with torch.autocast(x.device.type, dtype=DTYPES[precision]):
+        return backbone(x, noise_label, class_label, guidance).to(x.dtype)

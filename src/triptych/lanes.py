@@ -8,11 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from triptych.devices import synchronize
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """Return the queue of a GPU beside its usual one: libraries keep memory for each that there was."""
+    return torch.cuda.Stream(device)
 
 
 class Lane:
@@ -23,7 +30,7 @@ class Lane:
     """
 
     def __init__(self, device: torch.device):
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _aside(device) if device.type == "cuda" else None
 
     @property
     def beside(self) -> bool:
@@ -41,10 +48,10 @@ class Lane:
             yield
             return
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        with torch.cuda.stream(self._stream):
-            yield
         for tensor in given:
             tensor.record_stream(self._stream)
+        with torch.cuda.stream(self._stream):
+            yield
 
 
 class Moment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from triptych.metrics import named_metrics
 from triptych.precision import Precision, select_precision
 from triptych.record.events import Evaluated
 from triptych.record.record import Record
+
+GRAPHS = "TRIPTYCH_CUDA_GRAPHS"
+"""Set to 0, this keeps networks from being recorded on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def opened(
     usual = "float32" if experiment.precision == "float32" else "auto"
     denoiser.precision = select_precision(precision or usual, chosen)
     denoiser.to(chosen).eval()
-    if chosen.type == "cuda":
+    if chosen.type == "cuda" and os.environ.get(GRAPHS) != "0":
         denoiser.replay()
     epoch, step, attempt = (_number(path, contents.state, name) for name in ("epoch", "step", "attempt"))
     return Model(denoiser, path.name, float(epoch), int(step), int(attempt), recorded_name(part), digest)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -232,8 +233,7 @@ class Run:
             found = f"{checkpoint} is no checkpoint of this run"
             raise UserError(f"guide {guide.label}", found, f"of another run write {checkpoint}@last")
         run = Run(folder) if folder else self
-        found = run.model(checkpoint, weights, str(device))
-        found.denoiser.precision = denoiser.precision
+        found = run.model(checkpoint, weights, str(device), cast(Precision, denoiser.precision))
         mine, other = (
             (b.channels, b.image_size, names if b.classes else ())
             for b, names in (

@@ -21,7 +21,7 @@ class Counted:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         self.images += len(images)
         quarters = torch.nn.functional.avg_pool2d(images.float() / 255, 4).flatten(1)
-        scores = -(quarters[:, :1] * 20 - torch.arange(10.0)).square()
+        scores = -(quarters[:, :1] * 20 - torch.arange(10.0, device=images.device)).square()
         return {"features": quarters, "log_probs": scores.log_softmax(1)}
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from triptych.backbones.dropout import DropoutKey, key_dropout
 from triptych.denoiser import Denoiser
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
+from triptych.training import compiling
 from triptych.training.compiling import KEPT, compile_network
 
 
@@ -22,6 +24,12 @@ def without_a_compiler(call, *args, **kwargs):
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
 
     return compiled
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch):
+    """A place of its own for what is compiled."""
+    monkeypatch.setenv(KEPT, str(tmp_path / "kept"))
 
 
 def model(config, classes):
@@ -67,7 +75,18 @@ def test_compiled_code_is_kept_among_the_caches_unless_a_place_is_named(named, t
     if not named:
         monkeypatch.delenv(KEPT)
     compile_network(model(SMALL["dit"], 3), 2)
-    assert os.environ[KEPT] == (named or str(tmp_path / "compiled"))
+    assert os.environ[KEPT] == named if named else Path(os.environ[KEPT]).parent == tmp_path / "compiled"
+
+
+def test_code_is_made_for_a_processor_and_its_threads(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    places = set()
+    for name in ("one (2 threads)", "one (4 threads)", "other (2 threads)", "one (2 threads)"):
+        monkeypatch.setattr(compiling, "device_name", lambda device, name=name: name)
+        places.add(compiling.kept_code(torch.device("cpu")))
+    assert len(places) == 3
+    monkeypatch.setenv("TRIPTYCH_CACHE", "/proc/none")
+    assert compiling.kept_code(torch.device("cpu")) is None
 
 
 def test_a_run_without_a_compiler_is_the_run_that_asked_for_none(tmp_path, monkeypatch):

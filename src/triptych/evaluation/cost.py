@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,34 +57,49 @@ def drawing_seconds(denoiser: Denoiser, request: Request) -> float:
     denoiser.eval()
     index = torch.arange(size, device=device)
     begun: list[float] = []  # what it takes to draw a batch's noise
-    taken: list[float] = []
-    calls: list[int] = []  # of the network, in each of these steps
+    steps: list[Timed] = []
     last = time.perf_counter()
     expected = network_calls(denoiser, request)
     batches = request.count / size
 
     def enough() -> bool:
         """Whether the steps that were timed tell enough."""
-        timed, seen = sum(taken[1:]), sum(calls[1:])
-        known = seen > 0 and timed >= min(ENOUGH, SHARE * timed / seen * expected * batches)
-        return known or sum(taken) >= LONG
+        known = repeated(steps)
+        timed = sum(step.seconds for step in known)
+        whole = seconds_per_call(known) * expected * batches if known else 0.0
+        return (bool(known) and timed >= min(ENOUGH, SHARE * whole)) or sum(s.seconds for s in steps) >= LONG
 
     while not enough():
-        guided, steps, noise = steps_of(denoiser, request, index)
+        guided, walk, noise = steps_of(denoiser, request, index)
         to_pixels(noise)
         now = _now(device)
         begun.append(now - last)
         last, called = now, 0
-        for _ in steps:
+        for _ in walk:
             now = _now(device)
-            taken.append(now - last)
-            calls.append(guided.calls - called)
+            steps.append(Timed(now - last, guided.calls - called))
             last, called = now, guided.calls
             if enough():
                 break
-    # The first of each also makes what the others find ready.
-    each = sum(taken[1:] or taken) / sum(calls[1:] or calls)
+    each = seconds_per_call(repeated(steps) or steps)
     return (mean(begun[1:] or begun) + each * expected) / size
+
+
+class Timed(NamedTuple):
+    """A step of a sampler: what it took, and how often it called the network for an image."""
+
+    seconds: float
+    calls: int
+
+
+def repeated(steps: Sequence[Timed]) -> list[Timed]:
+    """Return the steps that others before were like: the first of a kind also makes ready what these find."""
+    return [step for k, step in enumerate(steps) if any(step.calls == other.calls for other in steps[:k])]
+
+
+def seconds_per_call(steps: Sequence[Timed]) -> float:
+    """Return what a call of the network takes in some steps."""
+    return sum(step.seconds for step in steps) / sum(step.calls for step in steps)
 
 
 def network_calls(denoiser: Denoiser, request: Request) -> int:

@@ -131,7 +131,8 @@ def features_of(
         for name, extractor in extractors.items()
         for output, values in extractor(pixels).items()
     }
-    return {name: rows[name].float().to("cpu", non_blocking=True) for name in wanted}
+    found = {name: rows[name].float() for name in wanted}
+    return {name: values.to("cpu", non_blocking=values.is_cuda) for name, values in found.items()}
 
 
 def _keep(

@@ -85,7 +85,8 @@ def _measured(denoiser: Denoiser, images: int, steps: int, layout: str, compilin
     run = statistics.median(seconds[best]) * asked / images * steps
     compiled = False
     if compiling and run * TRIAL_SHARE > COMPILING:
-        compiled, told = _compiled_gains(_copied(denoiser, best), plain[best], images)
+        # For the batch of the run, whose code is what is wanted then.
+        compiled, told = _compiled_gains(_copied(denoiser, best), _trial(denoiser, best, asked), asked)
         said.append(told)
     return Arrangement(best, compiled, tuple(said))
 

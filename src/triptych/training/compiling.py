@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 
 import torch
 
 from triptych.backbones.dropout import Dropout, DropoutKey, key_dropout
 from triptych.cache_place import cache_folder
 from triptych.denoiser import Denoiser
-from triptych.devices import synchronize
+from triptych.devices import device_name, synchronize
 from triptych.distributed import Ranks
 
 KEPT = "TORCHINDUCTOR_CACHE_DIR"
@@ -27,8 +29,9 @@ def compile_network(denoiser: Denoiser, images: int) -> str:
         denoiser: whose network it is.
         images: of a batch in training: code that is made for more sizes at once is slower.
     """
-    if KEPT not in os.environ:  # of its own accord torch keeps it where a restart of the machine clears up
-        os.environ[KEPT] = str(cache_folder() / "compiled")
+    device = next(denoiser.parameters()).device
+    if KEPT not in os.environ and (folder := kept_code(device)) is not None:
+        os.environ[KEPT] = str(folder)
     network = denoiser.backbone
     for layer in network.modules():
         if isinstance(layer, Dropout):
@@ -48,6 +51,21 @@ def compile_network(denoiser: Denoiser, images: int) -> str:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return f"torch.compile failed, and training goes on without it ({reason})"
     return "the network is compiled"
+
+
+def kept_code(device: torch.device) -> Path | None:
+    """Return where code for a device is kept, among the caches; None: nothing can be kept there.
+
+    Of its own accord torch keeps it where a restart of the machine clears up. Machines may share a cache, and
+    code is made for one processor and its number of threads.
+    """
+    made_for = f"{torch.__version__} {device_name(torch.device('cpu'))} {device_name(device)}"
+    folder = cache_folder() / "compiled" / hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
 
 
 def is_compiled(denoiser: Denoiser) -> bool:

@@ -21,10 +21,10 @@ from triptych.metrics.extractors.classifier_trunk import TRUNKS, folded
 from triptych.metrics.extractors.extractor import at_once, full_float32
 
 CHUNK = 500
-"""Most images per forward pass: bounds memory, whatever the caller's batch."""
+"""Most images per forward pass on a processor: bounds memory, whatever the caller's batch."""
 
 CHUNK_VALUES = 2**21
-"""Most pixels times channels per forward pass: large images come in smaller chunks."""
+"""Most pixels times channels per forward pass there: large images come in smaller chunks."""
 
 
 class Classifier(nn.Module):

@@ -45,7 +45,7 @@ ROUNDING = 0.1
 moves every position a little, and so belongs to the features."""
 
 CHUNK = 32
-"""Most images per forward pass: bounds memory, whatever the caller's batch."""
+"""Most images per forward pass on a processor: bounds memory, whatever the caller's batch."""
 
 
 @dataclass(frozen=True)

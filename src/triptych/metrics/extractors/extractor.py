@@ -55,17 +55,19 @@ class TrainingImages(Protocol):
         ...
 
 
-def at_once(images: Tensor, most: int, values: int | None = None) -> int:
+def at_once(images: Tensor, most: int | None = None, values: int | None = None) -> int:
     """Return how many of some images a network is to see at once, so that memory does not grow with them.
 
     Args:
         images: [B, C, H, W], on the device that computes.
-        most: images that a processor is given.
+        most: images that a processor is given; None: any number.
         values: pixels times channels that it is given, of which one image may have more; None: any number.
     """
+    times = GPU_TIMES if images.device.type == "cuda" else 1
+    bounds = [] if most is None else [most * times]
     if values is not None:
-        most = min(most, values // max(1, images[:1].numel()))
-    return max(1, most) * (GPU_TIMES if images.device.type == "cuda" else 1)
+        bounds.append(values * times // max(1, images[:1].numel()))
+    return max(1, min(bounds, default=len(images)))
 
 
 @contextmanager

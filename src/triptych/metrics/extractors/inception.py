@@ -46,7 +46,7 @@ CHUNK = 32
 """Most images per forward pass on a processor: some 340 MB, whatever the caller's batch."""
 
 CHUNK_VALUES = 2**24
-"""Most pixels times channels per forward pass: very large images come in smaller chunks."""
+"""Most pixels times channels per forward pass there: very large images come in smaller chunks."""
 
 
 class Inception(nn.Module):

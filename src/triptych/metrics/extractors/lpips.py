@@ -38,7 +38,7 @@ EPSILON = 1e-10
 """Added to the length of the channels' vector: where a network sees nothing, it is 0."""
 
 CHUNK_VALUES = 2**19
-"""Most pixels times channels per forward pass, 170 images of 32x32: bounds memory, whatever the batch."""
+"""Most pixels times channels per forward pass on a processor, 170 images of 32x32: bounds memory."""
 
 OTHERWISE = "leave LPIPS out"
 
@@ -184,7 +184,7 @@ class LPIPS(nn.Module):
             UserError: they are not in colour, or too small for the network.
         """
         check_images(self.name, images.shape[1:], self.network.least)
-        size = at_once(images, CHUNK_VALUES, CHUNK_VALUES)
+        size = at_once(images, values=CHUNK_VALUES)
         with full_float32(images.device):
             rows = [self.vectors(to_network(chunk)) for chunk in images.split(size)]
         return {"lpips": torch.cat(rows)}
