@@ -77,6 +77,11 @@ class Replayed:
         self._seen: set[tuple] = set()
         self._recorded: dict[tuple, tuple[Sequence[Tensor | None], Recording]] = {}
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there are recordings; where something was refused, all are given up."""
+        return bool(self._recorded)
+
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         """Return the function of these inputs."""
         if self.refused or torch.is_grad_enabled():

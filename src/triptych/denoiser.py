@@ -49,6 +49,11 @@ class Denoiser(nn.Module):
         """
         self._replayed = Replayed(self._network, "the network", record)
 
+    @property
+    def recorded(self) -> bool:
+        """Whether calls of the network are replayed: some were recorded, and nothing was refused."""
+        return self._replayed is not None and self._replayed.recorded
+
     def output(
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:
