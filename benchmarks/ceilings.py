@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.comparison import (
     CONVOLUTION,
     COPY,
+    CPU,
     PRODUCT,
     TRAINED_CONVOLUTION,
     WARM_UP,
@@ -25,9 +26,11 @@ from benchmarks.comparison import (
     Operations,
 )
 from benchmarks.pairs import Spread, interleaved, spread
+from triptych.devices import synchronize
+from triptych.precision import DTYPES, best_precision
 
-SIDE, QUICK_SIDE = 2048, 64
-"""Of the matrices."""
+SIDE, GPU_SIDE, QUICK_SIDE = 2048, 8192, 64
+"""Of the matrices: a GPU is full only with larger ones."""
 REPEATS = 3
 """Calls of an operation in one measurement, which takes about as long as a layer or two of a network."""
 NUMBERS, QUICK_NUMBERS = 2**26, 2**10
@@ -61,8 +64,18 @@ class Ceiling(NamedTuple):
     unit: str = "GFLOP/s"
 
 
-def ceilings(quick: bool) -> dict[str, Ceiling]:
-    """Return every ceiling by the kind of work that it bounds."""
+def ceilings(quick: bool, device: torch.device = CPU) -> dict[str, Ceiling]:
+    """Return every ceiling of a device by the kind of work that it bounds.
+
+    Of a GPU there is one: products of matrices in the precision that networks have on it, at which its
+    convolutions are counted too.
+    """
+    if device.type != "cpu":
+        side, precision = QUICK_SIDE if quick else GPU_SIDE, best_precision(device)
+        what = f"{side} x {side} matrices in {precision}"
+        return {
+            PRODUCT: Ceiling(what, lambda: product(side, device, DTYPES[precision]), REPEATS * 2 * side**3)
+        }
     side, numbers, shape = (QUICK_SIDE, QUICK_NUMBERS, QUICK_SHAPE) if quick else (SIDE, NUMBERS, SHAPE)
     sizes = f"3x3, {shape.channels} channels, {shape.pixels}x{shape.pixels} pixels, batch {shape.batch}"
     return {
@@ -76,19 +89,22 @@ def ceilings(quick: bool) -> dict[str, Ceiling]:
     }
 
 
-def measured_ceilings(rounds: int, quick: bool) -> dict[str, tuple[Ceiling, Spread]]:
-    """Return every ceiling with its rate, in its unit."""
-    found = ceilings(quick)
-    seconds = interleaved({kind: ceiling.make() for kind, ceiling in found.items()}, rounds, WARM_UP)
+def measured_ceilings(
+    rounds: int, quick: bool, device: torch.device = CPU
+) -> dict[str, tuple[Ceiling, Spread]]:
+    """Return every ceiling of a device with its rate, in its unit."""
+    found = ceilings(quick, device)
+    calls = {kind: ceiling.make() for kind, ceiling in found.items()}
+    seconds = interleaved(calls, rounds, WARM_UP, wait=lambda: synchronize(device))
     return {
         kind: (ceiling, spread([ceiling.amount / one / 1e9 for one in seconds[kind]]))
         for kind, ceiling in found.items()
     }
 
 
-def product(side: int) -> Call:
+def product(side: int, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Call:
     """Return products of square matrices."""
-    a, b = torch.randn(2, side, side).unbind()
+    a, b = torch.randn(2, side, side, device=device).to(dtype).unbind()
     out = torch.empty_like(a)
     return repeated(lambda: torch.mm(a, b, out=out))
 

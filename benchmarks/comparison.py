@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from triptych.commands.bench import BenchOptions
@@ -17,6 +18,8 @@ DTYPE = "float32"
 """The numbers that everything is measured in, unless a comparison says otherwise."""
 
 ROUNDS, WARM_UP = 12, 1
+
+CPU = torch.device("cpu")
 
 PRODUCT, CONVOLUTION, TRAINED_CONVOLUTION, COPY = "product", "convolution", "trained convolution", "copy"
 """Kinds of work that a machine has a ceiling for."""
@@ -31,11 +34,22 @@ class Absent(NamedTuple):
     why: str
 
 
+class Noted(NamedTuple):
+    """A call of which something became known when it was made."""
+
+    call: Call
+    note: str
+
+
+Made = Call | Noted | Absent
+"""What comes of making a variant: some can be found to be absent only by trying."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way to do the work."""
 
-    make: Callable[[], Call] | Absent
+    make: Callable[[], Made] | Absent
     """Makes inputs, weights and all else that is no part of the work; called in the process that measures."""
     like: str = ""
     """The variant whose results it has to reproduce, in the same layout; empty: none of those here."""
@@ -55,11 +69,17 @@ class Comparison:
     tokens: int
     batch: int
     base: str
-    """The variant that the others are told as ratios to; it is never absent."""
+    """The variant that the others are told as ratios to; it is absent only where all are."""
     variants: Mapping[str, Variant]
     rounds: int = ROUNDS
+    warm_up: int = WARM_UP
+    """Rounds before them that are dropped."""
     dtype: str = DTYPE
     """The numbers that it is measured in."""
+    device: torch.device = CPU
+    """Which computes; its ceilings, and its memory, are what variants are held against."""
+    images: int = 0
+    """That a call trains on, draws or measures, to be told per second; 0: they are not told."""
     timed: bool = True
     """Whether time is measured beside memory."""
     weighed: bool = True
@@ -77,3 +97,5 @@ class Case(NamedTuple):
     what: str
     comparisons: Callable[[BenchOptions], list[Comparison]]
     """The same list whenever it is asked with the same options: processes that measure memory ask again."""
+    on_device: bool = False
+    """Whether it runs on the device that the options choose; all others run on the processor."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks.table import aligned
 from triptych.errors import UserError
 
-SAME = ("hardware", "threads", "torch", "kernels", "dtype", "allocator", "quick")
+SAME = ("hardware", "device", "threads", "torch", "kernels", "dtype", "allocator", "quick")
 """What of a machine has to be the same for figures to mean the same."""
 KINDS = {"ratio": "higher is slower than the base", "ceiling": "higher is nearer to the ceiling"}
 
@@ -63,9 +63,11 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if len(lines) == 1:
         return "no figure of this session is in the earlier one"
     unlike = [
-        f"  measured with another {title}: {before['machine'].get(title)}, now {now['machine'][title]}"
+        f"  measured with another {title}: {before['machine'][title]}, now {now['machine'][title]}"
         for title in SAME
-        if before["machine"].get(title) != now["machine"][title]
+        # What an older release did not tell yet cannot be compared.
+        if {title} <= before["machine"].keys() & now["machine"].keys()
+        and before["machine"][title] != now["machine"][title]
     ]
     noted_then, noted_now = notes(before), notes(now)
     unlike += [

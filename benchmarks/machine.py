@@ -9,14 +9,17 @@ import torch
 
 from benchmarks.comparison import DTYPE, WARM_UP
 from benchmarks.memory import unmeasurable
+from benchmarks.on_device import chosen
 from triptych.commands.bench import BenchOptions
 from triptych.devices import device_name
+from triptych.precision import best_precision
 from triptych.record.environment import versions
 
 MEMORY = (
     "peak of the resident set during a second call, less the resident set before it, each variant in a "
     "process of its own that hands large blocks back when they are freed"
 )
+GPU_MEMORY = "on a GPU: peak of what its tensors take during a further call, less what they took before it"
 
 
 def facts(options: BenchOptions) -> dict[str, str]:
@@ -30,6 +33,7 @@ def facts(options: BenchOptions) -> dict[str, str]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": device_name(torch.device("cpu")),
+        "device": _device(chosen(options)),
         "cores": f"{_usable_cores()} usable of {os.cpu_count()}; {_memory()}",
         "platform": versions()["platform"],
         **named,
@@ -40,10 +44,20 @@ def facts(options: BenchOptions) -> dict[str, str]:
         "time": f"median of rounds in which the variants take turns in random order, after {WARM_UP} that is "
         "dropped",
         "ratio": "median of the ratios within each round; interval between order statistics, at least 95 %",
-        "memory": unmeasurable() or MEMORY if options.memory else "left out",
+        "memory": f"{unmeasurable() or MEMORY}; {GPU_MEMORY}" if options.memory else "left out",
         "peers": str(options.peers or "no folder given"),
         "quick": "tiny sizes: the figures mean nothing" if options.quick else "no",
     }
+
+
+def _device(device: torch.device) -> str:
+    """Return what the cases of the device run on; all others run on the processor."""
+    if device.type == "cpu":
+        return "the processor, as for all other cases"
+    version = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}"
+    held = torch.cuda.get_device_properties(device).total_memory / 2**30
+    named = f"{device_name(device)}, {held:.0f} GiB, {version}, {best_precision(device)}"
+    return f"{named}, for the cases named device-...; every other case runs on the processor"
 
 
 def _usable_cores() -> int:

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from benchmarks.cases import CASES
 from benchmarks.ceilings import Ceiling, ceilings
-from benchmarks.comparison import WARM_UP, Absent, Call, Comparison, Operations
-from benchmarks.memory import extra_peak_apart, unmeasurable
+from benchmarks.comparison import Absent, Call, Comparison, Noted, Operations
+from benchmarks.memory import extra_peak_apart, extra_peak_on, unmeasurable
 from benchmarks.operations import shares_of
 from benchmarks.pairs import Ratio, Spread, interleaved, paired_ratio, spread
 from triptych.commands.bench import BenchOptions
+from triptych.devices import synchronize
 
 QUICK_ROUNDS = 2
+PER_SECOND = "images/s"
+"""Title of the column that tells how many images the median time makes."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,10 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return it as numbers, texts, lists and dictionaries."""
-        names = ("title", "tokens", "batch", "base", "series", "axis", "size", "dtype")
-        sizes = {name: getattr(self.comparison, name) for name in names}
-        rounds = {"rounds": self.rounds, "warm_up": WARM_UP} if self.comparison.timed else {}
+        comparison = self.comparison
+        names = ("title", "tokens", "batch", "images", "base", "series", "axis", "size", "dtype")
+        sizes = {name: getattr(comparison, name) for name in names} | {"device": str(comparison.device)}
+        rounds = {"rounds": self.rounds, "warm_up": comparison.warm_up} if comparison.timed else {}
         return {**sizes, **rounds, "variants": [plain_row(row) for row in self.rows]}
 
 
@@ -89,16 +93,21 @@ def measured(case: str, index: int, comparison: Comparison, options: BenchOption
         if isinstance(variant.make, Absent):
             rows.append(Row(name, absent=variant.make.why))
             continue
+        if times and name in times.absent:
+            rows.append(Row(name, absent=times.absent[name]))
+            continue
         died = "the process that was to tell its memory died" if extra.get(name, 0) is None else ""
-        note = "; ".join(filter(None, [variant.note, died]))
+        found = times.notes.get(name, "") if times else ""
+        note = "; ".join(filter(None, [variant.note, found, died]))
         row = Row(name, note=note, facts=variant.facts(), extra_bytes=extra.get(name))
-        rows.append(times.told(row, comparison.base) if times else row)
+        rows.append(times.told(row, comparison.base, comparison.images) if times else row)
     return Result(comparison, rounds, rows)
 
 
 def _memory(case: str, index: int, comparison: Comparison, options: BenchOptions) -> dict[str, int | None]:
-    """Return the peak extra bytes of each variant that is there."""
-    if not (options.memory and comparison.weighed) or unmeasurable():
+    """Return the peak extra bytes of each variant that is there, on the processor."""
+    on_gpu = comparison.device.type == "cuda"  # which tells while time is measured
+    if not (options.memory and comparison.weighed) or on_gpu or unmeasurable():
         return {}
     return {
         name: extra_peak_apart(partial(made_apart, case, index, name, options))
@@ -113,7 +122,9 @@ def made_apart(case: str, index: int, variant: str, options: BenchOptions) -> Ca
         torch.set_num_threads(options.threads)
     make = CASES[case].comparisons(options)[index].variants[variant].make
     assert not isinstance(make, Absent), "what is absent is not measured"
-    return make()
+    made = make()
+    assert not isinstance(made, Absent), made.why
+    return made.call if isinstance(made, Noted) else made
 
 
 class Times(NamedTuple):
@@ -125,16 +136,30 @@ class Times(NamedTuple):
     """Of each variant that has a ceiling: what its operations would have taken there in the same round."""
     differences: Mapping[str, float]
     shares: Mapping[str, Mapping[str, float]]
+    extra_bytes: Mapping[str, int] = {}
+    """Of each variant that a GPU computed."""
+    absent: Mapping[str, str] = {}
+    """Variants that could not be made, and why."""
+    notes: Mapping[str, str] = {}
 
-    def told(self, row: Row, base: str) -> Row:
-        """Return the row of a variant with its figures, as ratios to that of `base`."""
+    def told(self, row: Row, base: str, images: int = 0) -> Row:
+        """Return the row of a variant with its figures, as ratios to that of `base`.
+
+        Args:
+            row: what is known of it already.
+            base: name of the other.
+            images: of a call, to be told per second; 0: they are not.
+        """
         seconds = self.seconds[row.name]
         milliseconds = [1000 * one for one in seconds]
-        ideal = self.ideal.get(row.name)
+        ideal, median = self.ideal.get(row.name), spread(seconds).median
+        paired = row.name != base and base in self.seconds
         return replace(
             row,
+            facts={**(row.facts or {}), PER_SECOND: images / median} if images else row.facts,
             milliseconds=spread(milliseconds),
-            ratio=None if row.name == base else paired_ratio(seconds, self.seconds[base]),
+            ratio=paired_ratio(seconds, self.seconds[base]) if paired else None,
+            extra_bytes=self.extra_bytes.get(row.name, row.extra_bytes),
             ceiling=paired_ratio(ideal, seconds) if ideal else None,
             difference=self.differences.get(row.name),
             shares=self.shares.get(row.name),
@@ -144,25 +169,42 @@ class Times(NamedTuple):
 
 def _times(comparison: Comparison, rounds: int, options: BenchOptions) -> Times:
     """Return the times of each variant that is there, and how far results are from what they should be."""
-    calls: dict[str, Call] = {
-        name: variant.make()
-        for name, variant in comparison.variants.items()
-        if not isinstance(variant.make, Absent)
-    }
+    calls, absent, notes = _made(comparison)
+    if not calls:
+        return Times({}, {}, {}, {}, {}, absent)
+    device = comparison.device
     likes = {name: comparison.variants[name].like for name in calls if comparison.variants[name].like}
     differences = {name: largest_difference(calls[name](), calls[like]()) for name, like in likes.items()}
     operations = {name: comparison.variants[name].operations() for name in calls}
     bounds = {
         kind: one
-        for kind, one in ceilings(options.quick).items()
+        for kind, one in ceilings(options.quick, device).items()
         if any(kind in o for o in operations.values())
     }
     probes = {f"ceiling: {kind}": bound.make() for kind, bound in bounds.items()}
-    seconds = interleaved({**calls, **probes}, rounds, WARM_UP)
+    every = {**calls, **probes}
+    seconds = interleaved(every, rounds, comparison.warm_up, wait=lambda: synchronize(device))
     at_ceilings = {kind: seconds.pop(f"ceiling: {kind}") for kind in bounds}
     ideals = {name: ideal(amounts, bounds, at_ceilings) for name, amounts in operations.items() if amounts}
-    shares = {name: shares_of(call) for name, call in calls.items()} if options.profile else {}
-    return Times(seconds, ideals, differences, shares)
+    shares = {name: shares_of(call, device) for name, call in calls.items()} if options.profile else {}
+    weighed = device.type == "cuda" and options.memory and comparison.weighed
+    extra = {name: extra_peak_on(device, call) for name, call in calls.items()} if weighed else {}
+    return Times(seconds, ideals, differences, shares, extra, absent, notes)
+
+
+def _made(comparison: Comparison) -> tuple[dict[str, Call], dict[str, str], dict[str, str]]:
+    """Make the variants; return calls, reasons why others are absent, and notes, each by name."""
+    calls: dict[str, Call] = {}
+    absent, notes = {}, {}
+    for name, variant in comparison.variants.items():
+        made = variant.make if isinstance(variant.make, Absent) else variant.make()
+        if isinstance(made, Absent):
+            absent[name] = made.why
+            continue
+        if isinstance(made, Noted):
+            made, notes[name] = made
+        calls[name] = made
+    return calls, absent, notes
 
 
 def ideal(

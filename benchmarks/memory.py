@@ -4,6 +4,8 @@ The process makes the variant and calls it once, so that what is made only once 
 averages, the library's kernels. Then it hands freed memory back to the system, has the system forget the peak
 of its resident set (a 5 written to /proc/self/clear_refs), notes the resident set, calls again, and reads the
 peak (VmHWM of /proc/self/status).
+
+A GPU's allocator counts the bytes itself: there the process that measures the time asks it (`extra_peak_on`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import torch
+
+from triptych.devices import synchronize
 
 M_MMAP_THRESHOLD = -3
 """Parameter of glibc's `mallopt`, as its header numbers it."""
@@ -80,6 +86,22 @@ def extra_peak(call: Callable[[], object]) -> int:
     before = resident("VmRSS")
     call()
     return max(0, resident("VmHWM") - before)
+
+
+def extra_peak_on(device: torch.device, call: Callable[[], object]) -> int:
+    """Return how many bytes more than before it tensors take on a GPU at the peak of a call.
+
+    Args:
+        device: the GPU.
+        call: which was called before, so that what is made only once is there.
+    """
+    gc.collect()
+    synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    synchronize(device)
+    return max(0, torch.cuda.max_memory_allocated(device) - before)
 
 
 def _map_large_blocks() -> None:

@@ -23,6 +23,7 @@ def interleaved(
     rounds: int,
     warm_up: int,
     clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Return the seconds of each call, a number per round.
 
@@ -32,6 +33,8 @@ def interleaved(
             always finds the cache as the same other has left it.
         warm_up: rounds before them that are dropped.
         clock: returns seconds.
+        wait: returns once the device has done all that it was asked for: before a call, so that none pays for
+            another's work, and after it, as a GPU goes on when the host is through.
     """
     order, draw = list(calls), random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -39,8 +42,10 @@ def interleaved(
         draw.shuffle(order)
         with uncollected():
             for name in order:
+                wait()
                 start = clock()
                 calls[name]()
+                wait()
                 end = clock()
                 if round_ >= warm_up:
                     seconds[name].append(end - start)

@@ -11,10 +11,11 @@ import torch
 from benchmarks import earlier, table
 from benchmarks.cases import CASES
 from benchmarks.ceilings import measured_ceilings
-from benchmarks.comparison import ROUNDS
+from benchmarks.comparison import CPU, ROUNDS, Comparison
 from benchmarks.growth import slopes
 from benchmarks.machine import facts
 from benchmarks.measure import QUICK_ROUNDS, measured
+from benchmarks.on_device import chosen, clear
 from triptych.allocator import keep_freed_memory
 from triptych.commands.bench import BenchOptions
 from triptych.errors import UserError
@@ -24,11 +25,16 @@ def run(options: BenchOptions) -> None:
     """Measure the chosen cases, one after another; print each, and keep the file of them up to date.
 
     Raises:
-        UserError: a case is asked for that there is not.
+        UserError: a case is asked for that there is not, or a device that is not there.
     """
     for name in options.only:
         if name not in CASES:
             raise UserError(f"--only {name}", "no such case", f"choose from {', '.join(CASES)}")
+    device = chosen(options)
+    wanted = {name: _wanted(name, options) for name in options.only or CASES}
+    if not any(wanted.values()):
+        found = "no comparison of these cases has that in its title"
+        raise UserError(f"--matching {options.matching}", found, "leave it out to see the titles")
     before = earlier.read(options.against) if options.against else {}
     if not options.plain_allocator:
         keep_freed_memory()
@@ -36,31 +42,46 @@ def run(options: BenchOptions) -> None:
         torch.set_num_threads(options.threads)
     told: dict[str, Any] = {"machine": facts(options), "cases": {}}
     print(table.of_facts(told["machine"]), flush=True)
-    bounds = measured_ceilings(options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS), options.quick)
-    told["ceilings"] = {
-        kind: {"what": bound.what, "unit": bound.unit, **rate._asdict()}
-        for kind, (bound, rate) in bounds.items()
-    }
-    print(f"\n{table.of_ceilings(bounds)}", flush=True)
-    for name in options.only or CASES:
+    _measure_ceilings(told, {device if CASES[name].on_device else CPU for name in wanted}, options)
+    for name, chosen_ones in wanted.items():
         case = CASES[name]
-        print(f"\n{name}: {case.what}", flush=True)
+        place = "" if case.on_device and device != CPU else " (on the processor)"
+        print(f"\n{name}: {case.what}{place}", flush=True)
         results = []
-        for index, comparison in enumerate(case.comparisons(options)):
+        kept: dict[str, Any] = {"what": case.what, "comparisons": [], "series": []}
+        told["cases"][name] = kept
+        for index, comparison in chosen_ones:
             results.append(measured(name, index, comparison, options))
+            clear(comparison.device)
             if comparison.timed:
                 print(f"\n{table.of_result(results[-1])}", flush=True)
-        series = slopes(results)
-        for one in series:
+            kept["comparisons"].append(results[-1].plain())
+            write(options.json, told)
+        for one in slopes(results):
             print(f"\n{table.of_series(one)}", flush=True)
-        told["cases"][name] = {
-            "what": case.what,
-            "comparisons": [result.plain() for result in results],
-            "series": [one.plain() for one in series],
-        }
+            kept["series"].append(one.plain())
         write(options.json, told)
     if options.against:
         print(f"\n{earlier.compared(before, told)}", flush=True)
+
+
+def _wanted(name: str, options: BenchOptions) -> list[tuple[int, Comparison]]:
+    """Return the comparisons of a case that are asked for, with their numbers in it."""
+    every = enumerate(CASES[name].comparisons(options))
+    return [(index, one) for index, one in every if options.matching in one.title]
+
+
+def _measure_ceilings(told: dict[str, Any], devices: set[torch.device], options: BenchOptions) -> None:
+    """Measure, print and keep what each of these devices does at most."""
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    for device in sorted(devices, key=str):
+        title = "ceilings" if device == CPU else f"ceilings of {device}"
+        bounds = measured_ceilings(rounds, options.quick, device)
+        told[title] = {
+            kind: {"what": bound.what, "unit": bound.unit, **rate._asdict()}
+            for kind, (bound, rate) in bounds.items()
+        }
+        print(f"\n{table.of_ceilings(bounds, title)}", flush=True)
 
 
 def write(file: Path | None, told: dict[str, Any]) -> None:

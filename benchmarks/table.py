@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.ceilings import Ceiling
-from benchmarks.comparison import WARM_UP
+from benchmarks.comparison import Comparison
 from benchmarks.growth import Series
 from benchmarks.measure import Result, Row
 from benchmarks.pairs import Ratio, Spread
@@ -30,11 +30,11 @@ def of_result(result: Result) -> str:
     comparison, rows = result.comparison, result.rows
     there = [row for row in rows if not row.absent]
     head = (
-        f"{comparison.title}: batch {comparison.batch}, {comparison.dtype}, "
-        f"{result.rounds} rounds after {WARM_UP}; ratios to {comparison.base}"
+        f"{comparison.title}: batch {comparison.batch}, {computed(comparison)}, "
+        f"{result.rounds} rounds after {comparison.warm_up}; ratios to {comparison.base}"
     )
     titles = list(dict.fromkeys(title for row in there for title in row.facts or {}))
-    lines = [["", *TITLES, *titles]]
+    lines = [["", *TITLES, *titles]] if there else []
     lines += [cells(row, titles) for row in there]
     bounded = [CEILING] if any(row.ceiling for row in there) else []
     paired = [RATIO] if any(row.ratio for row in there) else []
@@ -42,6 +42,13 @@ def of_result(result: Result) -> str:
     notes = said([(row.name, row.note) for row in there if row.note])
     shares = [f"  {row.name}: {of_shares(row.shares)}" for row in there if row.shares]
     return "\n".join([head, *aligned(lines), *paired, *bounded, *absent, *notes, *shares])
+
+
+def computed(comparison: Comparison) -> str:
+    """Return the numbers that a comparison is measured in, and on what, unless that is the processor."""
+    return (
+        comparison.dtype if comparison.device.type == "cpu" else f"{comparison.dtype} on {comparison.device}"
+    )
 
 
 def of_shares(shares: Mapping[str, float]) -> str:
@@ -82,9 +89,9 @@ def of_ratio(ratio: Ratio) -> tuple[str, str]:
     return f"{ratio.median:.3f}", f"{ratio.interval.low:.3f} .. {ratio.interval.high:.3f}"
 
 
-def of_ceilings(found: Mapping[str, tuple[Ceiling, Spread]]) -> str:
+def of_ceilings(found: Mapping[str, tuple[Ceiling, Spread]], title: str = "ceilings") -> str:
     """Return what the machine does at most: a line for each kind of work."""
-    lines = [["ceilings", "median", "quartiles", "", ""]]
+    lines = [[title, "median", "quartiles", "", ""]]
     for kind, (ceiling, rate) in found.items():
         quartiles = f"{figure(rate.lower)} .. {figure(rate.upper)}"
         lines.append([kind, figure(rate.median), quartiles, ceiling.unit, ceiling.what])

@@ -6,6 +6,9 @@ from benchmarks.cases import (
     batch_loading,
     checkpoint_stall,
     cost_growth,
+    device_evaluation,
+    device_sampling,
+    device_training,
     dim_step,
     dit_step,
     frechet_step,
@@ -39,5 +42,8 @@ CASES: dict[str, Case] = {
     "whole-run": whole_run.CASE,
     "whole-commands": whole_commands.CASE,
     "cost-growth": cost_growth.CASE,
+    "device-training": device_training.CASE,
+    "device-sampling": device_sampling.CASE,
+    "device-evaluation": device_evaluation.CASE,
 }
 """Every case by the name that `--only` takes."""

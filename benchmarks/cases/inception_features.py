@@ -34,9 +34,10 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
             return Variant(peer)
         return Variant(lambda: their_features(peer, batch, at_once), like=OURS, note=peer.note)
 
+    others = OTHERS[:1] if options.quick else OTHERS
     variants = {
         OURS: Variant(lambda: our_features(batch), note=f"{USUAL} images at once"),
-        **{f"triptych, {n} at once": Variant(lambda n=n: our_features(batch, n), like=OURS) for n in OTHERS},
+        **{f"triptych, {n} at once": Variant(lambda n=n: our_features(batch, n), like=OURS) for n in others},
         f"torch-fidelity, {THEIR_BATCH} at once": theirs(THEIR_BATCH),
     }
     return [Comparison(f"{SIDE}x{SIDE} pixels", 0, batch, OURS, variants)]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.comparison import Call, Case, Comparison, Variant
+from benchmarks.comparison import CPU, Call, Case, Comparison, Variant
 from benchmarks.work import CHANNELS, CLASSES, awaken, images, our_costs
 from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.dim import DiMConfig
@@ -22,6 +22,8 @@ from triptych.diffusion.objectives import PredictionMSE
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
 from triptych.distributed import ALONE, Ranks
+from triptych.precision import best_precision
+from triptych.training.arrangement import lay_out
 from triptych.training.clock import Clock
 from triptych.training.config import TrainingConfig
 from triptych.training.loss import StepLoss
@@ -87,23 +89,48 @@ def bare(config: BackboneConfig, batch: int, size: int) -> Call:
 
 def stepper(config: BackboneConfig, batch: int, size: int, ranks: Ranks = ALONE) -> Call:
     """Return a step with all that a run adds: batches, noise, clipping, the guard, two averages."""
-    torch.manual_seed(0)
-    network = config.build(CHANNELS, size, CLASSES)
-    awaken(network)
-    training = TrainingConfig(batch_size=batch, max_steps=STEPS, epochs=STEPS * batch, learning_rate=1e-4)
-    pixels = torch.randint(0, 256, (IMAGES, CHANNELS, size, size), dtype=torch.uint8)
-    labels = torch.arange(IMAGES) % CLASSES
-    data = ImageSet("random/train", pixels, labels, tuple(map(str, range(CLASSES))))
-    denoiser = Denoiser(network, SCHEDULES["cosine"](), PREDICTIONS["v"])
-    loss = StepLoss(denoiser, PredictionMSE(), 0, training.label_drop)
-    batches = Batches(data, batch, seed=0, flip=True)
-    takes = Stepper(TrainState.fresh(network, training), Clock(training, IMAGES), batches, loss, ranks)
+    takes, _ = program(config, batch, size, ranks)
 
     def step() -> Sequence[Tensor]:
         takes.take()
         return ()
 
     return step
+
+
+def program(
+    config: BackboneConfig,
+    batch: int,
+    size: int,
+    ranks: Ranks = ALONE,
+    device: torch.device = CPU,
+    layout: str = "nchw",
+) -> tuple[Stepper, Denoiser]:
+    """Return what takes the steps of a run on random images, and the model that it trains.
+
+    Args:
+        config: of the network.
+        batch: images of a step, over all ranks.
+        size: height and width of the images, in pixels.
+        ranks: who computes which.
+        device: that computes, in the precision that suits it best.
+        layout: how the network lies in memory, by its name in `LAYOUTS`.
+    """
+    torch.manual_seed(0)
+    network = config.build(CHANNELS, size, CLASSES)
+    awaken(network)
+    lay_out(network.to(device), layout)
+    precision = best_precision(device)
+    training = TrainingConfig(batch_size=batch, max_steps=STEPS, epochs=STEPS * batch, learning_rate=1e-4)
+    pixels = torch.randint(0, 256, (IMAGES, CHANNELS, size, size), dtype=torch.uint8)
+    labels = torch.arange(IMAGES) % CLASSES
+    names = tuple(map(str, range(CLASSES)))
+    data = ImageSet("random/train", pixels.to(device), labels.to(device), names)
+    denoiser = Denoiser(network, SCHEDULES["cosine"](), PREDICTIONS["v"], precision)
+    loss = StepLoss(denoiser, PredictionMSE(), 0, training.label_drop)
+    batches = Batches(data, batch, seed=0, flip=True)
+    state = TrainState.fresh(network, training, precision)
+    return Stepper(state, Clock(training, IMAGES), batches, loss, ranks), denoiser
 
 
 CASE = Case("training step of the program against forward, backward and optimiser alone", comparisons)

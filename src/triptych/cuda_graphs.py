@@ -93,6 +93,11 @@ class Replayed:
         self._recorded: dict[tuple, tuple[Sequence[Tensor | None], Recording]] = {}
         self._turn = Lock()
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there are recordings; where something was refused, all are given up."""
+        return bool(self._recorded)
+
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         """Return the function of these inputs."""
         if self.refused or torch.is_grad_enabled():

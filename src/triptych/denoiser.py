@@ -52,6 +52,11 @@ class Denoiser(nn.Module):
         called = partial(network_output, self.backbone, self.precision)
         self._replayed = Replayed(called, "the network", record)
 
+    @property
+    def recorded(self) -> bool:
+        """Whether calls of the network are replayed: some were recorded, and nothing was refused."""
+        return self._replayed is not None and self._replayed.recorded
+
     def output(
         self, x: Tensor, t: Tensor, class_label: Tensor | None = None, guidance: Tensor | None = None
     ) -> Tensor:

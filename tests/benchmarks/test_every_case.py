@@ -19,8 +19,16 @@ BOUNDED = {
     "dim-step": {"dit", "dim split", "dim alternating"},
     "weight-average": AVERAGES,
     "sampling-step": {"network alone"},
+    "device-training": {f"{how} {layout}" for how in ("eager", "compiled") for layout in ("nchw", "nhwc")},
+    "device-sampling": {"network alone", "plain", "recorded"},
 }
 """Variants whose share of a ceiling is told, by case."""
+REASONS = {
+    "device-training": "--quick leaves the compiler out",
+    "device-sampling": "a processor records no CUDA graph",
+}
+"""Why a variant may be absent, by case; of all others: as its peer is."""
+ON_DEVICE = [name for name, case in CASES.items() if case.on_device]
 
 
 @pytest.fixture
@@ -28,7 +36,7 @@ def measured(tmp_path, capsys):
     """Run in tiny, and return what is printed and what is written."""
 
     def measure(*options):
-        assert main(["--quick", "--json", str(tmp_path / "told.json"), *options]) == 0
+        assert main(["--quick", "--device", "cpu", "--json", str(tmp_path / "told.json"), *options]) == 0
         return capsys.readouterr().out, json.loads((tmp_path / "told.json").read_text())
 
     return measure
@@ -47,7 +55,7 @@ def test_every_variant_is_measured_or_said_to_be_absent(name, measured):
         for variant in variants.values():
             assert variant["name"] in out
             if "absent" in variant:
-                assert "--peers" in variant["absent"]
+                assert REASONS.get(name, "--peers") in variant["absent"]
             elif "rounds" in comparison:
                 assert len(variant["times"]) == comparison["rounds"] == 2
                 assert all(one > 0 for one in variant["times"])
@@ -55,6 +63,12 @@ def test_every_variant_is_measured_or_said_to_be_absent(name, measured):
                 assert variant.get("difference", 0) < 1e-5
             bounded = name in BOUNDED and variant["name"] in BOUNDED[name]
             assert ("ceiling" in variant) == (bounded and "absent" not in variant)
+            if name in ON_DEVICE and "absent" not in variant:
+                rate = comparison["images"] / variant["milliseconds"]["median"] * 1000
+                assert variant["facts"]["images/s"] == pytest.approx(rate)
+                assert "images/s" in out
+        assert comparison["device"] == "cpu"
+        assert "(on the processor)" in out
         if name == "ssd-scan" and "rounds" in comparison:
             assert "difference" in variants["explicit softmax"]  # which is what attention computes
 
@@ -95,18 +109,39 @@ def test_a_session_is_held_against_an_earlier_one(measured, tmp_path):
 
 def test_what_a_figure_depends_on_is_told(measured):
     out, told = measured("--only", "s6-scan", "--no-memory", "--plain-allocator", "--batch", "3")
-    for title in ("date", "hardware", "platform", "commit", "python", "torch", "threads", "dtype"):
+    for title in ("date", "hardware", "device", "platform", "commit", "python", "torch", "threads", "dtype"):
         assert told["machine"][title]
         assert told["machine"][title] in out
     assert told["machine"]["allocator"] == "as the C library has it"
     assert "batch 3" in out
 
 
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_a_processor_is_told_that_it_would_take_hours(name, tmp_path, capsys):
+    file = tmp_path / "told.json"
+    assert main(["--only", name, "--device", "cpu", "--rounds", "1", "--json", str(file)]) == 0
+    for comparison in json.loads(file.read_text())["cases"][name]["comparisons"]:
+        for variant in comparison["variants"]:
+            assert "a processor would take hours" in variant["absent"]
+            assert "times" not in variant
+    assert "a processor would take hours" in capsys.readouterr().out
+
+
+def test_only_comparisons_that_match_are_measured(measured):
+    out, told = measured("--only", "device-training", "--matching", "dit,", "--no-memory")
+    (comparison,) = told["cases"]["device-training"]["comparisons"]
+    assert comparison["title"].startswith("dit, ")
+    assert "unet, " not in out
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_bases_are_there_and_so_is_what_a_variant_has_to_be_like(name):
-    for options in (BenchOptions(), BenchOptions(quick=True)):
+    for options in (BenchOptions(device="cpu"), BenchOptions(device="cpu", quick=True)):
         for comparison in CASES[name].comparisons(options):
-            assert not isinstance(comparison.variants[comparison.base].make, Absent)
+            there = [not isinstance(one.make, Absent) for one in comparison.variants.values()]
+            # In full size a processor is given nothing of what is meant for a GPU.
+            assert any(there) or (name in ON_DEVICE and not options.quick)
+            assert not any(there) or not isinstance(comparison.variants[comparison.base].make, Absent)
             for variant in comparison.variants.values():
                 assert variant.like == "" or variant.like in comparison.variants
 
@@ -115,6 +150,8 @@ def test_bases_are_there_and_so_is_what_a_variant_has_to_be_like(name):
     ("options", "told"),
     [
         (("--only", "ssd-scam"), "choose from unet-step"),
+        (("--only", "s6-scan", "--matching", "ssd"), "no comparison of these cases has that in its title"),
+        (("--device", "gpu"), "choose from auto, cpu, cuda"),
         (("--rounds", "0"), "choose 1 or more"),
         (("--peers", "no/such/folder"), "no such folder"),
         (("--json", "no/such/folder/told.json"), "its folder does not exist"),

@@ -62,6 +62,20 @@ def test_no_exponent_of_two_sizes_or_of_nothing():
     assert exponent([256, 512, 1024], [0.0, 1.0, 2.0]) is None
 
 
+def test_the_device_is_waited_for_before_and_after_each_call():
+    pending, now, calls = [], itertools.count(), {}
+
+    def wait():
+        for _ in pending:
+            next(now)  # what was asked for takes the device one tick each
+        pending.clear()
+
+    for name, amount in {"short": 1, "long": 5}.items():
+        calls[name] = lambda amount=amount: pending.extend([None] * amount)
+    seconds = interleaved(calls, rounds=4, warm_up=1, clock=lambda: float(next(now)), wait=wait)
+    assert seconds == {"short": [2.0] * 4, "long": [6.0] * 4}  # one more for the look at the clock
+
+
 def test_every_variant_has_one_turn_a_round_and_the_first_rounds_are_dropped():
     now, called = itertools.accumulate(itertools.count()), []
     calls = {name: lambda name=name: called.append(name) for name in "abc"}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from triptych.errors import UserError
 from triptych.parsing import parse, refuse_below_one
@@ -21,6 +22,10 @@ class BenchOptions:
 
     only: tuple[str, ...] = ()
     """Cases to run, such as ssd-scan; none given: all of them."""
+    matching: str = ""
+    """Run only comparisons with this in their title, such as unet; empty: all of each case."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What the cases named device-... run on; auto: the GPU where there is one. All others: the processor."""
     peers: Path | None = None
     """Folder with checkouts of the peers, each under its repository's name: DiT, mamba.py, mamba."""
     threads: int | None = None

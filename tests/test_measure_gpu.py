@@ -1,0 +1,67 @@
+"""The session on a GPU, tried without one: its parts, of which a failing one keeps no other from its turn."""
+
+import json
+
+import measure_gpu
+import pytest
+
+from benchmarks.cases import CASES
+
+PRINTS = ["-c", "print('a table')"]
+FAILS = ["-c", "import sys; print('what it had'); sys.exit('it broke')"]
+HANGS = ["-c", "import time; print('begun', flush=True); time.sleep(60)"]
+
+
+def test_every_case_of_the_device_is_a_part_and_so_are_the_tests(tmp_path):
+    found = measure_gpu.commands(tmp_path)
+    named = {words[words.index("--only") + 1] for words in found.values() if "--only" in words}
+    assert named == {name for name, case in CASES.items() if case.on_device}
+    assert found["tests"] == ["-m", "pytest", "tests/test_gpu.py", "-q", "-rs"]  # a skip is told
+    assert (measure_gpu.ROOT / measure_gpu.TESTS).is_file()
+    assert all("cuda" in words for name, words in found.items() if name != "tests")
+
+
+def test_parts_are_listed_and_none_is_run(tmp_path, capsys):
+    assert measure_gpu.main([str(tmp_path / "out"), "--list"]) == 0
+    told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == list(measure_gpu.commands(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "limit"), [(FAILS, "900"), (HANGS, "2")])
+def test_a_part_that_fails_is_told_and_the_next_has_its_turn(words, limit, tmp_path, capsys, monkeypatch):
+    parts = {"first": PRINTS, "broken": words, "last": PRINTS}
+    monkeypatch.setattr(measure_gpu, "commands", lambda folder, **options: parts)
+    assert measure_gpu.main([str(tmp_path / "out"), "--limit", limit]) == 1
+    *_, fault, end = capsys.readouterr().out.splitlines()
+    assert fault == ("broken: failed with exit code 1" if words is FAILS else "broken: ended after 2 s")
+    assert end.startswith("2 of 3 parts are done")
+    text = (tmp_path / "out" / measure_gpu.TEXT).read_text()
+    assert text.count("a table\n") == 2
+    assert ("it broke" if words is FAILS else "begun") in text
+    assert "===== last: done" in text
+
+
+def test_parts_of_several_calls_are_kept_beside_each_other(tmp_path, capsys, monkeypatch):
+    parts = {"first": PRINTS, "last": PRINTS}
+    monkeypatch.setattr(measure_gpu, "commands", lambda folder, **options: parts)
+    for name in parts:
+        assert measure_gpu.main([str(tmp_path), "--only", name]) == 0
+    text = (tmp_path / measure_gpu.TEXT).read_text()
+    assert text.index("===== first: done") < text.index("===== last: done")
+
+
+def test_an_unknown_part_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        measure_gpu.main([str(tmp_path), "--only", "trainings"])
+    assert "choose from tests, training-unet" in capsys.readouterr().err
+
+
+def test_a_part_leaves_its_figures_and_its_table(tmp_path, capsys):
+    words = [str(tmp_path), "--only", "training-dit", "--quick", "--device", "cpu"]
+    assert measure_gpu.main(words) == 0
+    (comparison,) = json.loads((tmp_path / "training-dit.json").read_text())["cases"]["device-training"][
+        "comparisons"
+    ]
+    assert comparison["title"].startswith("dit, ")
+    assert "images/s" in (tmp_path / measure_gpu.TEXT).read_text()
