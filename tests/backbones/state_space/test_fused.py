@@ -1,4 +1,4 @@
-"""A package's kernel computes where it agrees with ours, and nowhere else. Stand-ins play the package."""
+"""A kernel computes where it agrees with ours, and nowhere else. Stand-ins play it and its package."""
 # ruff: noqa: N803, N806 -- the letters A, B, C are the paper's
 
 import dataclasses
@@ -24,12 +24,19 @@ def nothing_tried_yet(monkeypatch):
     problem = fused.SELECTIVE_SCAN.problem
     operation = dataclasses.replace(fused.SELECTIVE_SCAN, problem=lambda device: problem(CPU))
     monkeypatch.setattr(fused, "SELECTIVE_SCAN", operation)
+    for name in ("SSD_TRITON", "SSD_TRITON_SINGLE"):
+        monkeypatch.setattr(fused, name, dataclasses.replace(getattr(fused, name), load=absent))
     monkeypatch.setattr(fused.importlib.metadata, "version", {"mamba-ssm": "2.3.2"}.__getitem__)
     for name in [name for name in sys.modules if name.partition(".")[0] == "mamba_ssm"]:
         monkeypatch.delitem(sys.modules, name)
     fused.tried.cache_clear()
     yield
     fused.tried.cache_clear()
+
+
+def absent():
+    """Be a package that is not installed."""
+    raise ModuleNotFoundError("No module named 'triton'", name="triton")
 
 
 def kernel(u, delta, A, B, C):

@@ -1,32 +1,46 @@
-"""Which implementation computes a scan: ours, or a package's fused kernel that agrees with it.
+"""Which implementation computes a scan: ours, or a fused kernel that agrees with it, of a package or our own.
 
 A package that is installed may be broken, of another version than its kernel, or wrong on this device. So its
 operation is tried on a small problem first, values and gradients, once per process and device; whatever it
 does there, the scan is computed. Nothing is imported before a CUDA device asks.
 
+Our own kernels of the scan of Mamba-2, in Triton, are tried in the same way, and have to be faster than our
+plain scan as well. A package that agrees comes before them, in half precision: its kernels were made fast on
+GPUs, where ours have never run.
+
 Letters: B batch, L tokens, D channels, N numbers of the state per channel.
 """
-# ruff: noqa: N803, N806 -- the letters A, B, C are the papers'
+# ruff: noqa: N803 -- the letters A, B, C are the papers'
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from triptych.backbones.state_space.selective_scan import selective_scan
 from triptych.backbones.state_space.ssd import ssd
-
-Scan = Callable[..., Tensor]
-"""A function of the scan's tensors and of `reverse`: one direction, or of Mamba-2 one for each group."""
+from triptych.backbones.state_space.trial import (
+    Scan,
+    difference,
+    narrowed,
+    selective_scan_problem,
+    slowness,
+    ssd_batch,
+    ssd_problem,
+    ssd_single_problem,
+)
 
 OURS = "triptych"
+
+TRITON = "triptych triton"
 
 MAMBA_STATE = 256
 """The largest state per channel that mamba-ssm's kernel of the selective scan takes."""
@@ -51,11 +65,13 @@ class Implementation(NamedTuple):
     passed_over: str = ""
     """Why a package that is installed is not used; empty if none is installed, or asked for."""
     half_only: bool = False
-    """Whether it leaves float32 to ours."""
+    """Whether it leaves float32 to another."""
+    single: str = OURS
+    """That other one's name."""
 
     def computes(self, precision: str) -> str:
         """Return the name of what computes where the network has this precision."""
-        return OURS if self.half_only and precision == "float32" else self.name
+        return self.single if self.half_only and precision == "float32" else self.name
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,10 @@ class Operation:
     """Largest difference at which they agree, relative to the largest entry of each tensor."""
     half_only: bool = False
     """Whether the package's leaves float32 to ours."""
+    dtypes: tuple[torch.dtype, ...] = ()
+    """Those of products in which it is tried, one after another; none: as the problem has them."""
+    batch: Callable[[torch.device], tuple[Tensor, ...]] | None = None
+    """Make tensors with which the package's has to be faster than ours; None: it is taken without a race."""
 
 
 def selective_scan_path(device: torch.device) -> Implementation:
@@ -86,7 +106,26 @@ def selective_scan_path(device: torch.device) -> Implementation:
 
 def ssd_path(device: torch.device) -> Implementation:
     """Return what computes the scan of Mamba-2 on `device`; its function is called as `ssd` is."""
-    return _path(SSD, device)
+    package = _path(SSD, device)
+    if device.type != "cuda":
+        return package
+    half = package if package.name != OURS else _path(SSD_TRITON, device)
+    return _by_precision(package, half, _path(SSD_TRITON_SINGLE, device))
+
+
+@cache
+def _by_precision(package: Implementation, half: Implementation, single: Implementation) -> Implementation:
+    """Return one implementation of two, for half precision and for float32; all that failed is told."""
+    failures = dict.fromkeys(each.passed_over for each in (package, half, single) if each.passed_over)
+    passed_over = "; ".join(failures)
+    if half.name == single.name:
+        return Implementation(half.name, half.function, passed_over)
+
+    def scan(x: Tensor, *others: Any, **options: Any) -> Tensor:
+        chosen = half if x.dtype in (torch.bfloat16, torch.float16) else single
+        return chosen.function(x, *others, **options)
+
+    return Implementation(half.name, scan, passed_over, half_only=True, single=single.name)
 
 
 def _path(operation: Operation, device: torch.device) -> Implementation:
@@ -108,12 +147,31 @@ def tried(operation: Operation, device: torch.device) -> Implementation:
             OURS, operation.ours, "" if absent else _failure(operation, "does not import", error)
         )
     try:
-        differing = _difference(operation, theirs, device)
+        failing = _failing(operation, theirs, device)
     except Exception as error:  # whatever a kernel does when it is called
         return Implementation(OURS, operation.ours, _failure(operation, "does not run", error))
-    if differing:
-        return Implementation(OURS, operation.ours, f"{_version(operation)} does not agree: {differing}")
+    if failing:
+        return Implementation(OURS, operation.ours, f"{_version(operation)} {failing}")
     return Implementation(_version(operation), theirs, half_only=operation.half_only)
+
+
+def _failing(operation: Operation, theirs: Scan, device: torch.device) -> str:
+    """Return in what the package's is wrong, or that it is slower; or nothing."""
+    # Asked inside a forward pass, whatever context that runs in.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        given = operation.problem(device)
+        ours, directions = operation.ours, operation.directions
+        for inputs in [narrowed(given, dtype) for dtype in operation.dtypes] or [given]:
+            differing = difference(ours, theirs, inputs, directions, operation.tolerance)
+            if differing:
+                return f"does not agree: {differing}"
+        if operation.batch is None:
+            return ""
+        batch = operation.batch(device)
+        batch = narrowed(batch, operation.dtypes[0]) if operation.dtypes else batch
+        slower = slowness(ours, theirs, batch, (False,))
+        precision = str(batch[0].dtype).removeprefix("torch.")
+        return f"is not faster in {precision}: {slower}" if slower else ""
 
 
 def _failure(operation: Operation, what: str, error: Exception) -> str:
@@ -128,46 +186,6 @@ def _version(operation: Operation) -> str:
         return f"{operation.distribution} {importlib.metadata.version(operation.distribution)}"
     except Exception:  # not installed as a distribution, or its description is broken
         return operation.distribution
-
-
-def _difference(operation: Operation, theirs: Scan, device: torch.device) -> str:
-    """Return where the two implementations differ in values or gradients, in either direction; or nothing."""
-    # Asked inside a forward pass, whatever context that runs in.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        inputs = operation.problem(device)
-        for reverse in operation.directions:
-            pairs = zip(
-                _results(operation.ours, inputs, reverse), _results(theirs, inputs, reverse), strict=True
-            )
-            for k, (expected, found) in enumerate(pairs):
-                what = f"gradient {k} of {len(inputs)}" if k else "the result"
-                if found.shape != expected.shape:
-                    return f"{what} has the shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-                difference = float((found - expected).float().abs().max() / expected.float().abs().max())
-                if not difference <= operation.tolerance:  # a NaN is no agreement
-                    return f"{what} differs by {difference:.1g} of its largest entry"
-    return ""
-
-
-def _results(scan: Scan, inputs: tuple[Tensor, ...], reverse: object) -> list[Tensor]:
-    """Return the scan of the inputs, and their gradients for a fixed gradient of the scan."""
-    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-    y = scan(*leaves, reverse=reverse)
-    return [y.detach(), *torch.autograd.grad(y, leaves, _waves(y.shape, 0.9, y.device).to(y.dtype))]
-
-
-def _waves(shape: tuple[int, ...], frequency: float, device: torch.device) -> Tensor:
-    """Return numbers in [-1, 1] that are alike on every device and disturb no generator."""
-    numbers = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
-    return (numbers * frequency).sin().to(torch.float32).reshape(shape).to(device)
-
-
-def _selective_scan_problem(device: torch.device) -> tuple[Tensor, ...]:
-    """Return x, dt, A, B, C of a small selective scan: B 2, L 37, D 8, N 16; decays from weak to strong."""
-    x = _waves((2, 37, 8), 1.3, device)
-    dt = (3 * _waves((2, 37, 8), 0.7, device) - 2).exp()
-    A = -(2 * _waves((8, 16), 1.7, device)).exp()
-    return x, dt, A, _waves((2, 37, 16), 2.1, device), _waves((2, 37, 16), 0.3, device)
 
 
 def _load_selective_scan() -> Scan:
@@ -188,22 +206,10 @@ def _load_selective_scan() -> Scan:
 SELECTIVE_SCAN = Operation(
     ours=selective_scan,
     load=_load_selective_scan,
-    problem=_selective_scan_problem,
+    problem=selective_scan_problem,
     package="mamba_ssm",
     distribution="mamba-ssm",
 )
-
-
-def _ssd_problem(device: torch.device) -> tuple[Tensor, ...]:
-    """Return x, dt, A, B, C, D of a small scan: 150 tokens, 2 groups of 2 heads, weak to strong decays.
-
-    Heads and states are as wide as usual, and the tensors of products bf16.
-    """
-    x = _waves((2, 150, 4, 64), 1.3, device).bfloat16()
-    dt = (3 * _waves((2, 150, 4), 0.7, device) - 2).exp()
-    A = -(2 * _waves((4,), 1.7, device)).exp()
-    write, read = (_waves((2, 150, 2, 64), frequency, device).bfloat16() for frequency in (2.1, 0.3))
-    return x, dt, A, write, read, _waves((4,), 0.9, device)
 
 
 def _load_ssd() -> Scan:
@@ -241,10 +247,35 @@ def _load_ssd() -> Scan:
 SSD = Operation(
     ours=ssd,
     load=_load_ssd,
-    problem=_ssd_problem,
+    problem=ssd_problem,
     package="mamba_ssm",
     distribution="mamba-ssm",
     directions=((False, True), (True, False)),
     tolerance=HALF_TOLERANCE,
     half_only=True,
 )
+
+
+def _load_triton() -> Scan:
+    """Import triton and our kernels, and return their scan, called as `ssd` is."""
+    importlib.import_module("triton")
+    scan = importlib.import_module("triptych.backbones.state_space.triton_scan").ssd_triton
+    # A kernel gains nothing by torch.compile, which would have to be taught where it may be called.
+    return torch.compiler.disable(scan)
+
+
+SSD_TRITON = Operation(
+    ours=ssd,
+    load=_load_triton,
+    problem=ssd_single_problem,
+    package="triton",
+    distribution=TRITON,
+    directions=((False, True), (True, False)),
+    tolerance=HALF_TOLERANCE,
+    half_only=True,
+    dtypes=(torch.bfloat16, torch.float16),
+    batch=ssd_batch,
+)
+
+SSD_TRITON_SINGLE = dataclasses.replace(SSD_TRITON, tolerance=TOLERANCE, half_only=False, dtypes=())
+"""The same in float32, which is another race: there tensor cores are of no use."""

@@ -115,7 +115,8 @@ class Mixer(nn.Module):
         """Return what computes the scan on `device`, and why no other, in one line."""
         chosen = self.scanner(device)
         told = f"state-space scan computed by {chosen.name}"
-        told += ", but for float32" if chosen.half_only else ""
+        if chosen.half_only:
+            told += ", but for float32" if chosen.single == OURS else f", float32 by {chosen.single}"
         return f"{told} ({chosen.passed_over})" if chosen.passed_over else told
 
     def computed_by(self, device: torch.device, precision: str) -> dict[str, str]:

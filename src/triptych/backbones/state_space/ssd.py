@@ -14,7 +14,7 @@ Letters: B batch, L tokens, H heads, G groups of heads, P width of a head, N wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -77,6 +77,21 @@ def ssd(
     return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse)
 
 
+def ssd_by(
+    scan: Callable[..., Tensor],
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    reverse: Sequence[bool] = (False,),
+) -> Tensor:
+    """Return `ssd` by another scan than `chunked_scan`, called as that is, with x, B and C as they are."""
+    direct = x.new_zeros(x.shape[2]) if D is None else D
+    return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse, scan)
+
+
 def ssd_mirrored(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None) -> Tensor:
     """Return D x_i + sum_j exp(-|c_i - c_j|) dt_j (C_i . B_j) x_j: both directions with one set of decays.
 
@@ -111,22 +126,32 @@ def _log_decay(dt: Tensor, A: Tensor) -> Tensor:
 
 
 def _scan(
-    x: Tensor, dt: Tensor, a: Tensor, B: Tensor, C: Tensor, D: Tensor | None, reverse: Sequence[bool]
+    x: Tensor,
+    dt: Tensor,
+    a: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    reverse: Sequence[bool],
+    scan: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Scan with float32 or float64 tensors: the network's precision is not that of its sums.
 
-    Without the share that each token has in its own where D is None.
+    Without the share that each token has in its own where D is None. Another `scan` than `chunked_scan`
+    widens the tensors itself.
     """
     groups, heads = B.shape[2], x.shape[2]
     if len(reverse) != groups or heads % groups:
         raise ValueError(f"{groups} groups of {heads} heads need {groups} directions, not {len(reverse)}")
     single = torch.promote_types(x.dtype, torch.float32)
     with without_autocast(x.device):
-        x_single, B, C = (t.to(single) for t in (x, B, C))
+        wide = [t.to(single) for t in (x, B, C)]
         own = torch.zeros_like(dt, dtype=single)
         if D is not None:  # dt_i (C_i . B_i) + D, of x_i
-            ties = torch.linalg.vecdot(B, C).repeat_interleave(heads // groups, dim=2)  # B L H
+            ties = torch.linalg.vecdot(wide[1], wide[2]).repeat_interleave(heads // groups, dim=2)  # B L H
             own = torch.addcmul(D.to(single), dt.to(single), ties)
         # A step of exactly zero takes up nothing; its logarithm is to stay a number.
         log_dt = dt.to(a.dtype).clamp(min=torch.finfo(torch.float32).tiny).log()
-        return chunked_scan(x_single, B, C, own, a, log_dt, tuple(reverse)).to(x.dtype)
+        if scan is not None:
+            return scan(x, B, C, own, a, log_dt, tuple(reverse))
+        return chunked_scan(*wide, own, a, log_dt, tuple(reverse)).to(x.dtype)
