@@ -27,39 +27,32 @@ ROUNDS = 6
 QUIETLY = ("--quiet", "--device", "cpu")
 
 
+Make = Callable[[Path, Request], Call]
+"""Makes the work from the folder of a run and the images that are asked for."""
+
+
 def comparisons(options: BenchOptions) -> list[Comparison]:
     """Return two comparisons, of guided images of the digits' recipe."""
     count, few, steps = (40, 20, 2) if options.quick else (COUNT, FEW, 50)
     width = ["--backbone.width", "8"] if options.quick else []
     batch = options.batch or 256
 
-    def own(make: Callable[[Path, Request], Call], images: int) -> Variant:
+    def own(make: Make, images: int) -> Variant:
         request = Request(images, SCALE, named_sampler(f"ddim:{steps}"), batch_size=min(batch, images))
         return Variant(lambda: of_run(make, request, width))
 
+    def against(base: str, alone: Make, command: str, whole: Make, images: int, what: str) -> Comparison:
+        title = f"{images:,} images by ddim:{steps}, {what}"
+        variants = {base: own(alone, images), command: own(whole, images)}
+        return Comparison(title, 0, min(batch, images), base, variants, ROUNDS, weighed=False)
+
     return [
-        Comparison(
-            f"{count:,} images by ddim:{steps}, evaluated",
-            0,
-            min(batch, count),
-            FEATURES,
-            {FEATURES: own(drawn_and_seen, count), EVALUATE: own(evaluated, count)},
-            ROUNDS,
-            weighed=False,
-        ),
-        Comparison(
-            f"{few} images by ddim:{steps}, as a grid",
-            0,
-            min(batch, few),
-            BASE,
-            {BASE: own(drawn, few), SAMPLE: own(sampled, few)},
-            ROUNDS,
-            weighed=False,
-        ),
+        against(FEATURES, drawn_and_seen, EVALUATE, evaluated, count, "evaluated"),
+        against(BASE, drawn, SAMPLE, sampled, few, "as a grid"),
     ]
 
 
-def of_run(make: Callable[[Path, Request], Call], request: Request, width: Sequence[str]) -> Call:
+def of_run(make: Make, request: Request, width: Sequence[str]) -> Call:
     """Return what `make` makes of a run after its first step."""
     runs = folder("whole-commands")
     short = ["--training.max-steps", "1", "--training.preview-every", "0", *QUIETLY, *width]

@@ -59,6 +59,7 @@ def ssd(
     C: Tensor,
     D: Tensor | None = None,
     reverse: Sequence[bool] = (False,),
+    scan: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Return y [B, L, H, P], what each token gathers from itself and from those before it.
 
@@ -72,22 +73,8 @@ def ssd(
         C: where in the state is read, [B, L, G, N].
         D: how much of its own x each token gets in addition, [H]; None: nothing.
         reverse: for each group, whether it gathers from the tokens behind, from the last on.
+        scan: what computes it, called as `chunked_scan` is, with x, B and C as they are; None: that.
     """
-    direct = x.new_zeros(x.shape[2]) if D is None else D
-    return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse)
-
-
-def ssd_by(
-    scan: Callable[..., Tensor],
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    reverse: Sequence[bool] = (False,),
-) -> Tensor:
-    """Return `ssd` by another scan than `chunked_scan`, called as that is, with x, B and C as they are."""
     direct = x.new_zeros(x.shape[2]) if D is None else D
     return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse, scan)
 

@@ -10,7 +10,7 @@ Letters: B batch, L tokens, H heads, G groups of heads, P width of a head, N wid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from triptych.backbones.state_space.chunked_scan import chunked_scan
-from triptych.backbones.state_space.ssd import ssd_by
+from triptych.backbones.state_space.ssd import ssd
 from triptych.backbones.state_space.triton_kernels import backward_kernel, forward_kernel
 
 CHUNK = 32
@@ -33,19 +33,6 @@ WIDEST = 64
 
 NARROWEST = 16
 """The smallest side of a matrix that tensor cores multiply."""
-
-
-def ssd_triton(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None = None,
-    reverse: Sequence[bool] = (False,),
-) -> Tensor:
-    """Return what `ssd` does; products have the precision of x, B and C, all sums float32's or better."""
-    return ssd_by(triton_scan, x, dt, A, B, C, D, reverse)
 
 
 def triton_scan(
@@ -68,6 +55,10 @@ def triton_scan(
         wide = (t.to(single) for t in (x, B, C))
         return chunked_scan(*wide, own, a, log_dt, reverse).to(x.dtype)
     return TritonScan.apply(*(t.to(dtype) for t in (x, B, C)), own, a, log_dt, reverse).to(x.dtype)
+
+
+ssd_triton = partial(ssd, scan=triton_scan)
+"""`ssd` by these kernels: products have the precision of x, B and C, all sums float32's or better."""
 
 
 class TritonScan(torch.autograd.Function):
