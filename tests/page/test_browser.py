@@ -60,10 +60,17 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser, site):
-    """The page in English, fresh; whatever it asks of others fails the test."""
+@pytest.fixture(scope="module")
+def context(browser):
+    """What remembers the page's scripts, so that not every test waits for them to be loaded."""
     context = browser.new_context(viewport={"width": 1360, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context, site):
+    """The page in English, fresh; whatever it asks of others fails the test."""
     page = context.new_page()
     strangers, alerts = [], []
     page.on(
@@ -76,7 +83,7 @@ def page(browser, site):
     page.goto(f"{site}/en/")
     expect(page.locator("#runs")).to_contain_text("tiny", timeout=20_000)
     yield page
-    context.close()
+    page.close()
     assert (strangers, alerts) == ([], [])
 
 
@@ -198,8 +205,8 @@ def test_long_work_shows_how_far_it_is_and_can_be_cancelled(page):
     expect(state).to_have_value(re.compile("2 images in"), timeout=30_000)
 
 
-def test_a_second_user_waits_his_turn(page, browser, site):
-    other = browser.new_context().new_page()
+def test_a_second_user_waits_his_turn(page, context, site):
+    other = context.new_page()
     other.goto(f"{site}/en/")
     for one, steps in ((page, 400), (other, 2)):
         tab(one, "Playground")
@@ -218,11 +225,11 @@ def test_a_second_user_waits_his_turn(page, browser, site):
         expect(one.locator("#draw-state textarea, #draw-state input").first).to_have_value(
             re.compile("16 images in"), timeout=90_000
         )
-    other.context.close()
+    other.close()
 
 
-def test_whoever_leaves_in_the_middle_keeps_nobody_waiting(page, browser, site):
-    other = browser.new_context().new_page()
+def test_whoever_leaves_in_the_middle_keeps_nobody_waiting(page, context, site):
+    other = context.new_page()
     other.goto(f"{site}/en/")
     tab(other, "Playground")
     expect(other.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
@@ -230,7 +237,7 @@ def test_whoever_leaves_in_the_middle_keeps_nobody_waiting(page, browser, site):
     fill(other, "#draw-count", 64)
     other.locator("#draw").click()
     expect(other.locator("#draw-state textarea").first).to_have_value(re.compile("Step"), timeout=30_000)
-    other.context.close()
+    other.close()
     tab(page, "Playground")
     expect(page.locator("#draw-checkpoint input")).to_have_value("last", timeout=20_000)
     fill(page, "#draw-steps", 2)

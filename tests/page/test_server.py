@@ -97,15 +97,6 @@ def test_no_file_is_served_but_what_is_shown(site, route):
         assert "secret" not in text and "root:" not in text and "backbone" not in text
 
 
-def test_nothing_is_written_into_the_folder_and_the_scratch_is_gone(runs, tmp_path):
-    before = sorted(runs.rglob("*"))
-    with served(runs, tmp_path / "scratch") as address:
-        assert ask(f"{address}/en/")[0] == 200
-        assert list((tmp_path / "scratch").iterdir())
-    assert sorted(runs.rglob("*")) == before
-    assert list((tmp_path / "scratch").iterdir()) == []
-
-
 def test_others_names_and_sites_are_not_answered(site):
     _, address = site
     port = address.rpartition(":")[2]
@@ -130,14 +121,15 @@ def test_nothing_is_taken_in(site):
 
 
 def test_it_ends_at_once_while_somebody_looks_and_leaves_nothing(runs, tmp_path):
-    for number, how in enumerate((signal.SIGINT, signal.SIGTERM)):
-        scratch = tmp_path / f"scratch-{number}"
-        with served(runs, scratch, how) as address:
-            config = json.loads(ask(f"{address}/en/config")[1])
-            beat = urllib.request.urlopen(f"{address}/en/gradio_api/heartbeat/abc", timeout=20)
-            assert beat.read(1) and config
-        beat.close()
-        assert list(scratch.iterdir()) == []
+    before, scratch = sorted(runs.rglob("*")), tmp_path / "scratch"
+    with served(runs, scratch, signal.SIGINT) as address:
+        assert ask(f"{address}/en/config")[0] == 200
+        beat = urllib.request.urlopen(f"{address}/en/gradio_api/heartbeat/abc", timeout=20)
+        assert beat.read(1)
+        assert list(scratch.iterdir())
+    beat.close()
+    assert sorted(runs.rglob("*")) == before
+    assert list(scratch.iterdir()) == []
 
 
 def test_what_was_shown_long_ago_is_removed(tmp_path):
@@ -186,8 +178,9 @@ def test_logins_are_tried_one_after_another_and_few_wait(monkeypatch):
     assert answers == [429, 429, 429, 200, 200, 200, 200, 200, 200]  # the page itself waits for nobody
 
 
-def test_with_a_password_nothing_is_told_without_it(runs, tmp_path):
-    with served(runs, tmp_path / "scratch", TRIPTYCH_PASSWORD="long enough") as address:
+def test_with_a_password_nothing_is_told_without_it_nor_left_by_who_was_let_in(runs, tmp_path):
+    scratch = tmp_path / "scratch"
+    with served(runs, scratch, signal.SIGTERM, TRIPTYCH_PASSWORD="long enough") as address:
         for page in ("config", "gradio_api/info", "gradio_api/queue/data?session_hash=a"):
             status, text, _ = ask(f"{address}/en/{page}")
             assert status == 401 and "tiny" not in text
@@ -200,6 +193,11 @@ def test_with_a_password_nothing_is_told_without_it(runs, tmp_path):
         with urllib.request.urlopen(login) as answer:
             cookie = answer.headers["set-cookie"].split(";")[0]
         assert ask(f"{address}/en/config", Cookie=cookie)[0] == 200
+        looking = urllib.request.Request(f"{address}/en/gradio_api/heartbeat/abc", headers={"Cookie": cookie})
+        beat = urllib.request.urlopen(looking, timeout=20)
+        assert beat.read(1)
+    beat.close()
+    assert list(scratch.iterdir()) == []
 
 
 def test_mistakes_are_one_line(runs, tmp_path, capsys, monkeypatch):
