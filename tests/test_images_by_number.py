@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from backbones.small import SMALL, awake
+from backbones.small import SHALLOW, awake
 
 from triptych import generation
 from triptych.denoiser import Denoiser
@@ -31,7 +31,7 @@ def specs():
 
 def model(kind):
     torch.manual_seed(0)
-    return Denoiser(awake(SMALL[kind].build(1, 8, 3)), SCHEDULES["cosine"](), PREDICTIONS["v"])
+    return Denoiser(awake(SHALLOW[kind].build(1, 8, 3)), SCHEDULES["cosine"](), PREDICTIONS["v"])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def images_of(denoiser, request, shares):
     return torch.stack([found[j] for j in range(COUNT)]).short()
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("kind", SHALLOW)
 @pytest.mark.parametrize("spec", [*specs()])
 def test_noise_is_the_same_to_the_bit_and_images_to_rounding(kind, spec, drawn_noise):
     denoiser = model(kind)

@@ -1,5 +1,7 @@
 """Every backbone at a size that computes in no time, and what its options can be."""
 
+from dataclasses import replace
+
 import torch
 
 from triptych.backbones.dim import DiMConfig
@@ -51,6 +53,14 @@ VARIANTS = {
 """Options of theirs switched on, together and by themselves."""
 
 ALL = SMALL | VARIANTS
+
+
+LEAST = {"multipliers": (1,), "attention": (), "depth": 1}
+SHALLOW = {
+    name: replace(config, **{field: least for field, least in LEAST.items() if hasattr(config, field)})
+    for name, config in SMALL.items()
+}
+"""Each kind as shallow as it can be, to try what is around a network."""
 
 
 def awake(network, seed=0):
