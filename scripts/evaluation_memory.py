@@ -126,10 +126,11 @@ def evaluate(count: int) -> tuple[float, float, float]:
         os.environ["TRIPTYCH_CACHE"] = folder
         judge = Judge(dataset, torch.device("cpu"), named_metrics(METRICS), force=True)
         request = Request(count, 1.0, named_sampler("ddim:1"), batch_size=256)
-        passport = judge.passport(request, "epoch-00001", 1.0, "ema")
+        denoiser = tiny()
+        passport = judge.passport(denoiser, request, "epoch-00001", 1.0, "ema")
         start = time.perf_counter()
         with Peak() as peak:
-            judge.row(tiny(), request, passport, Path(folder) / "rows")
+            judge.row(denoiser, request, passport, Path(folder) / "rows")
         store = judge.store(request, passport, Path(folder) / "rows")
         size = sum(path.stat().st_size for path in store.folder.iterdir())
         return size / MIB, peak.extra / MIB, time.perf_counter() - start

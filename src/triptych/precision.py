@@ -62,6 +62,13 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype that a layer's products with `x` have here: autocast's, where it is on."""
+    device = x.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if on else x.dtype
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context in which operations keep the precision of their tensors, on any device."""
     known = torch.amp.is_autocast_available(device.type)

@@ -275,12 +275,6 @@ class Run:
         judge = judge or Judge(self.dataset, model.device)
         judge.check(model.denoiser, request)  # before the passport, for which an extractor may be trained
         passport = judge.passport(
-            request,
-            model.checkpoint,
-            model.epoch,
-            model.weights,
-            model.denoiser.precision,
-            model.digest,
-            request.shows_classes(model.denoiser.backbone.classes),
+            model.denoiser, request, model.checkpoint, model.epoch, model.weights, model.digest
         )
         return judge.row(model.denoiser, request, passport)

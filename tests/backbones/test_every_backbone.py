@@ -114,7 +114,7 @@ def test_costs_are_those_of_its_outline(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_tells_what_computes_the_parts_that_several_can(name):
-    told = built(name).computed_by(torch.device("cpu"), "float32")
+    told = built(name).computed_by(torch.device("cpu"), torch.float32)
     assert told == ({"scan": "triptych"} if name == "dim" else {})
 
 

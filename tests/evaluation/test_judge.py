@@ -6,9 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from backbones.small import SHALLOW
 
 from triptych.data import digits
 from triptych.data.dataset import Dataset, ImageSet
+from triptych.denoiser import Denoiser
+from triptych.diffusion.predictions import PREDICTIONS
+from triptych.diffusion.schedules import SCHEDULES
 from triptych.distributed import Ranks
 from triptych.errors import UserError
 from triptych.evaluation.judge import Judge, balanced_count
@@ -29,6 +33,11 @@ def held_out(dataset: Dataset) -> ImageSet:
     return dataset.held_out
 
 
+def denoiser() -> Denoiser:
+    """Return what no image is drawn from."""
+    return Denoiser(SHALLOW["dit"].build(1, 8, 0), SCHEDULES["cosine"](), PREDICTIONS["v"])
+
+
 def without(images: ImageSet, *labels: int) -> ImageSet:
     """Return the images of all other classes."""
     return images.take((~torch.isin(images.labels, torch.tensor(labels))).nonzero().flatten())
@@ -41,7 +50,7 @@ def test_a_passport_names_the_real_images_on_both_sides(dataset: Dataset, monkey
     for held_out in (dataset.held_out, without(dataset.held_out, 3)):
         judge = Judge(replace(dataset, held_out=held_out), torch.device("cpu"))
         request = Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2"))
-        passports.append(judge.passport(request, "epoch-00001", 1.0, "ema"))
+        passports.append(judge.passport(denoiser(), request, "epoch-00001", 1.0, "ema"))
     assert {passport.beside for passport in passports} == {"digits/held-out"}
     assert {passport.reference_digest for passport in passports} == {dataset.train.digest}
     assert passports[0].held_out_digest == dataset.held_out.digest
@@ -66,8 +75,9 @@ def test_ranks_with_unlike_extractors_measure_nothing(dataset: Dataset, monkeypa
     extractor = SimpleNamespace(name="classifier", sha256="ab" * 32)
     monkeypatch.setitem(EXTRACTORS, "classifier", Available(lambda *_, **__: extractor, lambda train: {}))
     judge = Judge(dataset, torch.device("cpu"), ranks=Unlike(1, 2))
+    request = Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2"))
     with pytest.raises(UserError, match="1 of 2 processes have another classifier than the first"):
-        judge.passport(Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2")), "a", 1.0, "ema")
+        judge.passport(denoiser(), request, "a", 1.0, "ema")
 
 
 def test_as_many_of_each_class_as_the_rarest_has(held_out: ImageSet):

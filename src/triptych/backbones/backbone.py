@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from triptych.errors import UserError
 
+OURS = "triptych"
+"""Name of what this program computes by operations of torch, where another could compute it as well."""
+
 
 class BackboneConfig(Protocol):
     """The sizes of a backbone: a dataclass whose fields a recipe can set."""
@@ -92,21 +95,25 @@ class Backbone(nn.Module):
             if name in getattr(module, "undecayed", ())
         ]
 
-    def implementations(self, device: torch.device) -> list[str]:
-        """Return what computes, on `device`, the parts that several implementations can, a line for each.
+    def implementations(self, device: torch.device, dtype: torch.dtype) -> list[str]:
+        """Return what computes the parts that several implementations can, a line for each, and why no other.
 
-        Layers that have a choice tell by a method `implementation(device)`.
+        Layers that have a choice tell by a method `implementation(device, dtype)`.
+
+        Args:
+            device: that computes.
+            dtype: of the network's products there.
         """
         choices = [getattr(module, "implementation", None) for module in self.modules()]
-        return list(dict.fromkeys(choice(device) for choice in choices if choice is not None))
+        return list(dict.fromkeys(choice(device, dtype) for choice in choices if choice is not None))
 
-    def computed_by(self, device: torch.device, precision: str) -> dict[str, str]:
+    def computed_by(self, device: torch.device, dtype: torch.dtype) -> dict[str, str]:
         """Return what computes the parts that several implementations can: `{"scan": "mamba-ssm 2.3.2"}`.
 
-        Layers that have a choice tell by a method `computed_by(device, precision)`.
+        Layers that have a choice tell by a method `computed_by(device, dtype)`.
         """
         layers = [getattr(module, "computed_by", None) for module in self.modules() if module is not self]
-        told = [layer(device, precision) for layer in layers if layer is not None]
+        told = [layer(device, dtype) for layer in layers if layer is not None]
         return {part: name for each in told for part, name in each.items()}
 
     def check_condition(self, class_label: Tensor | None, guidance: Tensor | None) -> None:

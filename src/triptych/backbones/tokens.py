@@ -24,6 +24,7 @@ from triptych.backbones.backbone import Backbone
 from triptych.backbones.detail_head import DetailHead
 from triptych.backbones.layers import NoiseEmbedding, linear, sinusoid, zero
 from triptych.errors import UserError
+from triptych.precision import product_dtype
 
 NOISE_WIDTH = 256
 """Sines and cosines that the noise label is seen as."""
@@ -201,10 +202,9 @@ class TokenBackbone(Backbone):
 
     def _through_blocks(self, tokens: Tensor, condition: Tensor) -> Tensor:
         """Return tokens [B, N, D] after all blocks, each of the last ones joined to its mirror image."""
-        if (
-            self.gradient_checkpointing
-        ):  # chosen now: a choice made inside would not be made again the same way
-            self.implementations(tokens.device)
+        if self.gradient_checkpointing:
+            # What computes is chosen now: chosen inside, it would not be so again when a block is repeated.
+            self.implementations(tokens.device, product_dtype(tokens))
         pending: list[Tensor] = []
         first_joined = len(self.blocks) - len(self.skips)
         for i, block in enumerate(self.blocks):

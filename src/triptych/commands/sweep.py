@@ -251,13 +251,12 @@ class Sweep:
         return self.judges[key]
 
     def _asked(self, judge: Judge, name: str, weights: str, request: Request) -> Asked:
-        precision, (epoch, digest) = self.model.denoiser.precision, self.epochs[name, weights]
-        told = request.shows_classes(self.model.denoiser.backbone.classes)
+        epoch, digest = self.epochs[name, weights]
         request = self.run.with_weaker(request, weights, self.model.denoiser, digest)
         if self.ranks.agree(request.weak_digest) != request.weak_digest:
             found = "ranks found unlike checkpoints there: it is still being trained"
             raise UserError(f"guide {request.guide.label}", found, "name a checkpoint by its epoch")
-        passport = judge.passport(request, name, epoch, weights, precision, digest, told)
+        passport = judge.passport(self.model.denoiser, request, name, epoch, weights, digest)
         return Asked(self, judge, request, passport)
 
     def _requests(self) -> list[Request]:

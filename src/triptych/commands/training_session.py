@@ -19,6 +19,7 @@ from triptych.commands.work_console import WorkConsole
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
 from triptych.experiment import ExperimentConfig, changes, may_change
+from triptych.precision import DTYPES
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import DataSummary, Saved, Started
 from triptych.record.history import History
@@ -74,7 +75,8 @@ def train_run(
         if training is None:
             return tell_end(folder, clock, console)
         console.say(disk)
-        for line in ready.denoiser.backbone.implementations(ready.device):
+        dtype = DTYPES[ready.denoiser.precision]
+        for line in ready.denoiser.backbone.implementations(ready.device, dtype):
             console.say(line)
         if training.state.compiled:
             images = max(map(len, training.stepper.pieces()))
@@ -253,7 +255,7 @@ def started(ready: Ready, training: Training) -> Started:
     """Return the first event of a run."""
     experiment, dataset = ready.experiment, ready.dataset
     network, state = costs(training.denoiser.backbone), training.state
-    computed = training.denoiser.backbone.computed_by(ready.device, ready.denoiser.precision)
+    computed = training.denoiser.backbone.computed_by(ready.device, DTYPES[ready.denoiser.precision])
     if state.layout != "nchw" or state.compiled:
         computed |= {"layout": state.layout, "compiled": str(state.compiled)}
     summary = DataSummary(

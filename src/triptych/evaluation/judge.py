@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from triptych.backbones.backbone import OURS
 from triptych.data.dataset import Dataset, ImageSet
 from triptych.denoiser import Denoiser
 from triptych.distributed import ALONE, Ranks
@@ -24,6 +25,7 @@ from triptych.generation import Generated, Request
 from triptych.metrics import named_metrics
 from triptych.metrics.feature_store import BYTES, FeatureStore
 from triptych.metrics.metric import Metric
+from triptych.precision import DTYPES
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import Evaluated, Passport
 from triptych.work import Watch, unwatched
@@ -72,16 +74,25 @@ class Judge:
 
     def passport(
         self,
+        denoiser: Denoiser,
         request: Request,
         checkpoint: str,
         epoch: float,
         weights: str,
-        precision: str = "float32",
         weights_digest: str = "",
-        told_class: bool | None = None,
     ) -> Passport:
-        """Return what identifies the figures of a request to a checkpoint."""
-        yardstick = self.yardstick
+        """Return what identifies the figures of a request to a checkpoint.
+
+        Args:
+            denoiser: with this or any other weights of the run.
+            request: which images.
+            checkpoint: name of its folder.
+            epoch: of the checkpoint.
+            weights: name of the average.
+            weights_digest: of the weights.
+        """
+        yardstick, precision = self.yardstick, denoiser.precision
+        computed = denoiser.backbone.computed_by(yardstick.device, DTYPES[precision])
         return Passport(
             checkpoint=checkpoint,
             epoch=epoch,
@@ -94,14 +105,14 @@ class Judge:
             reference=yardstick.reference.name,
             reference_digest=yardstick.reference.digest,
             reference_count=len(yardstick.reference),
-            versions=versions(),
+            versions=versions() | {part: name for part, name in computed.items() if name != OURS},
             device=describe_device(yardstick.device, self.ranks.size),
             precision=precision,
             held_out_digest=self.beside.digest,
             beside=self.beside.name,
             extractors={name: extractor.sha256 for name, extractor in yardstick.extractors.items()},
             weights_digest=weights_digest,
-            told_class=told_class,
+            told_class=request.shows_classes(denoiser.backbone.classes),
             guide=request.guide.label,
             weak_digest=request.weak_digest,
         )

@@ -15,6 +15,7 @@ from triptych.devices import synchronize
 from triptych.diffusion.objectives import Objective
 from triptych.distributed import ALONE, Ranks
 from triptych.errors import UserError
+from triptych.precision import DTYPES
 from triptych.record.environment import describe_device, versions
 from triptych.record.events import (
     DIVERGED,
@@ -275,7 +276,7 @@ class Training:
             skipped=point.skipped,
             changes=changes or {},
             device=describe_device(self.device, self.ranks.size),
-            versions=versions() | self.denoiser.backbone.computed_by(self.device, precision),
+            versions=versions() | self.denoiser.backbone.computed_by(self.device, DTYPES[precision]),
             total_steps=self.clock.total_steps,
             precision=precision,
             fault=fault,

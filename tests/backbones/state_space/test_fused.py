@@ -1,8 +1,9 @@
 """A kernel computes where it agrees with ours, and nowhere else. Stand-ins play it and its package."""
-# ruff: noqa: N803, N806 -- the letters A, B, C are the paper's
+# ruff: noqa: N803 -- the letters A, B, C are the paper's
 
 import dataclasses
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
@@ -16,22 +17,33 @@ from triptych.backbones.state_space.ssd import ssd, ssd_reference
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 MODULE = "mamba_ssm.ops.selective_scan_interface"
+SINGLE, HALF = torch.float32, torch.bfloat16
+STATE = 16
+
+
+def chosen(device=GPU, dtype=SINGLE):
+    """Return what computes the selective scan."""
+    return fused.selective_scan_path(device, dtype, STATE)
+
+
+def problem(dtype=SINGLE, state=STATE):
+    """Return the tensors on which it is tried."""
+    return fused.SELECTIVE_SCAN.problem(CPU, dtype, state)
 
 
 @pytest.fixture(autouse=True)
 def nothing_tried_yet(monkeypatch):
     """Forget what was tried, before and after; and have a "GPU" whose tensors lie on the CPU."""
-    problem = fused.SELECTIVE_SCAN.problem
-    operation = dataclasses.replace(fused.SELECTIVE_SCAN, problem=lambda device: problem(CPU))
-    monkeypatch.setattr(fused, "SELECTIVE_SCAN", operation)
-    for name in ("SSD_TRITON", "SSD_TRITON_SINGLE"):
-        monkeypatch.setattr(fused, name, dataclasses.replace(getattr(fused, name), load=absent))
+    for name in ("SELECTIVE_SCAN", "SSD"):
+        operation = getattr(fused, name)
+        here = partial(operation.problem, CPU)
+        operation = dataclasses.replace(operation, problem=lambda device, *asked, here=here: here(*asked))
+        monkeypatch.setattr(fused, name, operation)
+    monkeypatch.setattr(fused, "SSD_TRITON", dataclasses.replace(fused.SSD_TRITON, load=absent))
     monkeypatch.setattr(fused.importlib.metadata, "version", {"mamba-ssm": "2.3.2"}.__getitem__)
     for name in [name for name in sys.modules if name.partition(".")[0] == "mamba_ssm"]:
         monkeypatch.delitem(sys.modules, name)
-    fused.tried.cache_clear()
-    yield
-    fused.tried.cache_clear()
+    monkeypatch.setattr(fused, "CHOSEN", {})
 
 
 def absent():
@@ -63,22 +75,22 @@ def install(monkeypatch, function):
 def test_an_absent_package_is_no_matter(monkeypatch):
     without = [entry for entry in sys.path if not Path(entry, "mamba_ssm").exists()]
     monkeypatch.setattr(sys, "path", without)
-    assert fused.selective_scan_path(GPU) == fused.Implementation("triptych", selective_scan, "")
+    assert chosen() == fused.Implementation("triptych", selective_scan, "")
 
 
 def test_nothing_is_imported_for_another_device(monkeypatch):
     calls = install(monkeypatch, kernel)
     monkeypatch.setattr(fused.importlib, "import_module", None)
     for device in (CPU, torch.device("meta"), torch.device("mps")):
-        assert fused.selective_scan_path(device) == fused.Implementation("triptych", selective_scan, "")
+        assert chosen(device) == fused.Implementation("triptych", selective_scan, "")
     assert not calls
 
 
 def test_a_package_that_agrees_computes(monkeypatch):
     install(monkeypatch, kernel)
-    path = fused.selective_scan_path(GPU)
+    path = chosen()
     assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
-    assert path.computes("bf16") == path.computes("float32") == path.name
+    assert chosen(dtype=HALF).name == path.name
     assert path.function is not selective_scan
 
 
@@ -88,27 +100,28 @@ def test_a_package_may_have_no_version(monkeypatch):
 
     monkeypatch.setattr(fused.importlib.metadata, "version", unknown)
     install(monkeypatch, kernel)
-    assert fused.selective_scan_path(GPU).name == "mamba-ssm"
+    assert chosen().name == "mamba-ssm"
 
 
-def test_it_is_tried_once_per_device(monkeypatch):
+def test_it_is_tried_once_per_device_and_precision(monkeypatch):
     calls = install(monkeypatch, kernel)
-    first = fused.selective_scan_path(GPU)
+    first = chosen()
     count = len(calls)
-    assert count == 2  # once in each direction
-    assert fused.selective_scan_path(GPU) is first
+    assert count == 4  # in each direction, with and without gradients
+    assert chosen() is first
     assert len(calls) == count
-    fused.selective_scan_path(torch.device("cuda:1"))
+    chosen(torch.device("cuda:1"))
     assert len(calls) == 2 * count
+    chosen(dtype=HALF)
+    assert len(calls) == 3 * count
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_its_function_is_called_as_ours_is(monkeypatch, reverse, dtype):
     install(monkeypatch, kernel)
-    function = fused.selective_scan_path(GPU).function
-    x, dt, A, B, C = fused.SELECTIVE_SCAN.problem(GPU)
-    inputs = [x.to(dtype), dt, A, B.to(dtype), C.to(dtype)]
+    function = chosen(dtype=dtype).function
+    inputs = problem(dtype)
     found, expected = [], []
     for scan, results in ((function, found), (selective_scan, expected)):
         leaves = [t.clone().requires_grad_() for t in inputs]
@@ -121,15 +134,17 @@ def test_its_function_is_called_as_ours_is(monkeypatch, reverse, dtype):
 
 
 def test_what_its_kernel_cannot_is_computed_by_ours(monkeypatch):
-    calls = install(monkeypatch, kernel)
-    function = fused.selective_scan_path(GPU).function
-    tried = len(calls)
-    exact = [t.double() for t in fused.SELECTIVE_SCAN.problem(GPU)]
-    assert torch.equal(function(*exact), selective_scan(*exact))
-    x, dt, _, B, C = fused.SELECTIVE_SCAN.problem(GPU)
-    A, B, C = -torch.ones(x.shape[2], 272), B.repeat(1, 1, 17), C.repeat(1, 1, 17)
-    assert torch.equal(function(x, dt, A, B, C, True), selective_scan(x, dt, A, B, C, True))
-    assert len(calls) == tried
+    def narrow(u, delta, A, B, C):
+        if A.shape[1] > 256:
+            raise RuntimeError("selective_scan only supports state dimension <= 256")
+        return kernel(u, delta, A, B, C)
+
+    calls = install(monkeypatch, narrow)
+    assert chosen(dtype=torch.float64) == fused.Implementation("triptych", selective_scan)
+    assert not calls
+    wide = fused.selective_scan_path(GPU, SINGLE, 272)
+    assert wide.function is selective_scan and "state dimension <= 256" in wide.passed_over
+    assert chosen().name == "mamba-ssm 2.3.2"
 
 
 class HalfTheGradient(torch.autograd.Function):
@@ -160,18 +175,26 @@ def wrong_gradient(u, delta, A, B, C):
     return kernel(u, delta, HalfTheGradient.apply(A), B, C)
 
 
+def wrong_in_drawing(u, delta, A, B, C):
+    return kernel(u, delta, A, B, C) * (1 if u.requires_grad else 1.5)
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (without_decay, "does not agree: the result differs by"),
-        (with_nan, "does not agree: the result differs by nan"),
-        (transposed, "does not agree: the result has the shape (2, 8, 37), not (2, 37, 8)"),
-        (wrong_gradient, "does not agree: gradient 3 of 5 differs by 0.5 of its largest entry"),
+        (without_decay, "does not agree in float32: the result differs by"),
+        (with_nan, "does not agree in float32: the result differs by nan"),
+        (transposed, "does not agree in float32: the result has the shape (2, 8, 37), not (2, 37, 8)"),
+        (
+            wrong_in_drawing,
+            "does not agree in float32: the result without gradients differs by 0.5 of its largest entry",
+        ),
+        (wrong_gradient, "does not agree in float32: gradient 3 of 5 differs by 0.5 of its largest entry"),
     ],
 )
 def test_a_package_that_does_not_agree_is_passed_over(monkeypatch, function, reason):
     install(monkeypatch, function)
-    path = fused.selective_scan_path(GPU)
+    path = chosen()
     assert (path.name, path.function) == ("triptych", selective_scan)
     assert path.passed_over.startswith(f"mamba-ssm 2.3.2 {reason}")
 
@@ -181,14 +204,14 @@ def test_a_package_that_fails_when_called_is_passed_over(monkeypatch):
         raise RuntimeError("no kernel image is available\nfor execution on the device")
 
     install(monkeypatch, fails)
-    path = fused.selective_scan_path(GPU)
+    path = chosen()
     assert (path.name, path.function) == ("triptych", selective_scan)
     assert path.passed_over == "mamba-ssm 2.3.2 does not run: RuntimeError: no kernel image is available"
 
 
 def test_a_package_without_gradients_is_passed_over(monkeypatch):
     install(monkeypatch, lambda *tensors: kernel(*tensors).detach())
-    path = fused.selective_scan_path(GPU)
+    path = chosen()
     assert path.function is selective_scan and "does not run: RuntimeError" in path.passed_over
 
 
@@ -215,23 +238,23 @@ def test_a_package_that_does_not_import_is_passed_over(monkeypatch, tmp_path, so
     for name in ("mamba_ssm", "mamba_ssm.ops", MODULE):  # so that what is imported is forgotten afterwards
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
         del sys.modules[name]
-    path = fused.selective_scan_path(GPU)
+    path = chosen()
     assert (path.name, path.function) == ("triptych", selective_scan)
     assert path.passed_over.startswith(f"mamba-ssm 2.3.2 does not import: {reason}")
 
 
 def test_it_can_be_asked_from_within_any_context(monkeypatch):
     for context in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
-        fused.tried.cache_clear()
+        fused.CHOSEN.clear()
         install(monkeypatch, kernel)
         with context:
-            assert fused.selective_scan_path(GPU).passed_over == ""
+            assert chosen().passed_over == ""
 
 
 def test_no_generator_is_disturbed(monkeypatch):
     install(monkeypatch, kernel)
     before = torch.get_rng_state()
-    fused.selective_scan_path(GPU)
+    chosen()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -247,25 +270,21 @@ def test_the_scan_of_mamba_2_is_another_operation(monkeypatch):
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton", module):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setattr(sys.modules[module], "mamba_chunk_scan_combined", kernel, raising=False)
-    problem = fused.SSD.problem
-    monkeypatch.setattr(fused, "SSD", dataclasses.replace(fused.SSD, problem=lambda device: problem(CPU)))
     wrong = 1.0
-    path = fused.ssd_path(GPU)
+    path = fused.ssd_path(GPU, HALF, 64, 64)
     assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
-    half = problem(CPU)
-    assert (path.computes("bf16"), path.computes("float32")) == ("mamba-ssm 2.3.2", "triptych")
-    double = [t.double() for t in half]
-    expected = ssd_reference(*double, reverse=(True, False))
+    half = fused.SSD.problem(GPU, HALF, 64, 64)
+    expected = ssd_reference(*[t.double() for t in half], reverse=(True, False))
     found = path.function(*half, reverse=(True, False))
     assert found.dtype == torch.bfloat16
     assert (found.double() - expected).abs().max() < 1e-2 * expected.abs().max()
-    # Of other precision ours is the more exact one.
-    assert torch.equal(path.function(*double, reverse=(True, False)), ssd(*double, reverse=(True, False)))
-    fused.tried.cache_clear()
+    for dtype in (torch.float32, torch.float64):  # of which ours is the more exact one
+        assert fused.ssd_path(GPU, dtype, 64, 64) == fused.Implementation("triptych", ssd)
+    fused.CHOSEN.clear()
     wrong = 1.1
-    passed_over = fused.ssd_path(GPU).passed_over
-    assert fused.ssd_path(GPU) == fused.Implementation("triptych", ssd, passed_over)
-    assert "the result differs by 0.1" in passed_over
+    path = fused.ssd_path(GPU, HALF, 64, 64)
+    assert path == fused.Implementation("triptych", ssd, path.passed_over)
+    assert "the result differs by 0.1" in path.passed_over
 
 
 def test_another_operation_is_another_entry(monkeypatch):
@@ -277,11 +296,24 @@ def test_another_operation_is_another_entry(monkeypatch):
     operation = fused.Operation(
         ours=doubled,
         load=lambda: lambda x, reverse=False: x + x,
-        problem=lambda device: (torch.ones(3),),
+        problem=lambda device, dtype: (torch.ones(3),),
         package="somewhere",
         distribution="somewhere",
     )
     monkeypatch.setattr(fused.importlib.metadata, "version", {"somewhere": "1.0"}.__getitem__)
-    assert fused.tried(operation, GPU).name == "somewhere 1.0"
+    assert fused.tried(operation, GPU, SINGLE, ()).name == "somewhere 1.0"
     wrong = dataclasses.replace(operation, load=lambda: lambda x, reverse=False: x * 3)
-    assert "does not agree" in fused.tried(wrong, GPU).passed_over
+    assert "does not agree" in fused.tried(wrong, GPU, SINGLE, ()).passed_over
+
+
+def scaled(x, dt, A, B, C):
+    return 2 * x
+
+
+def test_a_compiled_network_looks_up_what_was_chosen(monkeypatch):
+    """In one graph: were the trial traced, there would be a break in every layer, and here an error."""
+    key = ("selective scan", 0, SINGLE, (STATE,))
+    monkeypatch.setitem(fused.CHOSEN, key, fused.Implementation("x", scaled))
+    compiled = torch.compile(lambda x, *others: chosen(dtype=x.dtype).function(x, *others), fullgraph=True)
+    tensors = problem()
+    torch.testing.assert_close(compiled(*tensors), scaled(*tensors))

@@ -90,15 +90,14 @@ def test_what_weight_decay_must_spare(kind):
 
 @pytest.mark.parametrize("kind", MIXERS)
 def test_the_layer_tells_what_computes_its_scan(kind):
-    layer, device = mixer(kind, "split"), torch.device("cpu")
-    assert layer.implementation(device) == "state-space scan computed by triptych"
-    assert layer.computed_by(device, "float32") == {"scan": "triptych"}
+    layer, asked = mixer(kind, "split"), (torch.device("cpu"), torch.float32)
+    assert layer.implementation(*asked) == "state-space scan computed by triptych"
+    assert layer.computed_by(*asked) == {"scan": "triptych"}
 
 
-def test_what_computes_float32_is_told_of_a_scan_that_leaves_it_to_ours(monkeypatch):
-    layer, device = mixer("ssd", "split"), torch.device("cpu")
-    kernel = Implementation("mamba-ssm 2.3.2", lambda *tensors: tensors[0], half_only=True)
-    monkeypatch.setattr(layer, "scanner", lambda device: kernel)
-    assert layer.implementation(device) == "state-space scan computed by mamba-ssm 2.3.2, but for float32"
-    assert layer.computed_by(device, "float32") == {"scan": "triptych"}
-    assert layer.computed_by(device, "bf16") == {"scan": "mamba-ssm 2.3.2"}
+def test_the_layer_tells_why_another_was_passed_over(monkeypatch):
+    layer, asked = mixer("ssd", "split"), (torch.device("cpu"), torch.float32)
+    chosen = Implementation("triptych", lambda *tensors: tensors[0], "mamba-ssm 2.3.2 does not run: OSError")
+    monkeypatch.setattr(layer, "scanner", lambda device, dtype: chosen)
+    told = "state-space scan computed by triptych (mamba-ssm 2.3.2 does not run: OSError)"
+    assert layer.implementation(*asked) == told

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones.state_space.triton_cases import CASES, NAMES
+from backbones.state_space.triton_cases import CASES, NAMES, TRIALS
 
 if find_spec("triton") is None:  # an import, as by pytest.importorskip, would settle how it runs
     pytest.skip("triton comes with torch's CUDA builds", allow_module_level=True)
@@ -19,8 +19,8 @@ TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-12, torch.float16: 2e-3, to
 
 
 @pytest.fixture(scope="module")
-def differences():
-    """Return what every case differs by, from the recurrence and from the plain scan.
+def found():
+    """Return what every case differs by, from the recurrence and from the plain scan, and what trials find.
 
     Another process computes them: an interpreted triton is one for as long as a process lives.
     """
@@ -31,6 +31,15 @@ def differences():
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def differences(found):
+    return found["cases"]
+
+
+def test_they_pass_the_trial_before_which_they_compute_nothing(found):
+    assert found["trials"] == dict.fromkeys(TRIALS, "")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,6 +12,7 @@ import torch
 
 from triptych.backbones.state_space import fused
 from triptych.backbones.state_space.ssd import ssd, ssd_reference
+from triptych.backbones.state_space.trial import difference
 
 NAMES = ("y", "x", "dt", "A", "B", "C", "D")
 STRENGTHS = {"almost none": (1e-6, 1e-6), "usual": (1e-3, 1e-1), "strong": (1, 10), "mixed": (1e-6, 50)}
@@ -37,11 +38,18 @@ CASES = {
     "float64": {"dtype": torch.float64, "length": 40},
     "too wide a head": {"width": 65, "length": 40},
     "too wide a state": {"state": 65, "length": 40},
+    "views": {"reverse": SPLIT, "views": True},
 }
 
 
-def inputs(strength="usual", length=75, reverse=FORWARD, heads=2, width=5, state=6, dtype=torch.float32):
-    """Return x, dt, A, B, C, D of 2 images; x, B and C of this dtype."""
+TRIALS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Of these the program's own trial is made, in the usual sizes."""
+
+
+def inputs(
+    strength="usual", length=75, reverse=FORWARD, heads=2, width=5, state=6, dtype=torch.float32, views=False
+):
+    """Return x, dt, A, B, C, D of 2 images; x, B and C of this dtype, or views that lie as a mixer's do."""
     g = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -52,15 +60,23 @@ def inputs(strength="usual", length=75, reverse=FORWARD, heads=2, width=5, state
     A = -1 - 15 * torch.rand(heads, generator=g)
     B, C = (normal(2, length, len(reverse), state).to(dtype) for _ in range(2))
     wide = torch.promote_types(dtype, torch.float32)
-    return normal(2, length, heads, width).to(dtype), dt.to(wide), A.to(wide), B, C, normal(heads).to(wide)
+    x = normal(2, length, heads, width).to(dtype)
+    if views:
+        B, C = torch.stack([B, C], 3).unbind(3)
+        x, dt = (
+            x.transpose(1, 2).contiguous().transpose(1, 2),
+            dt.transpose(1, 2).contiguous().transpose(1, 2),
+        )
+    return x, dt.to(wide), A.to(wide), B, C, normal(heads).to(wide)
 
 
 def results(scan, tensors, reverse):
     """Return y and the gradients of all inputs, for a fixed gradient of y; their dtypes are the inputs'."""
-    leaves = [t.detach().clone().requires_grad_() for t in tensors]
+    leaves = [t.detach().requires_grad_() for t in tensors]  # which lie as they did
     y = scan(*leaves, reverse=reverse)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(tensors[0].dtype)
-    gradients = torch.autograd.grad(y, leaves, dy.to(y))
+    dy = dy.to(y) if tensors[0].is_contiguous() else dy.to(y).mT.contiguous().mT
+    gradients = torch.autograd.grad(y, leaves, dy)
     assert [t.dtype for t in (y, *gradients)] == [t.dtype for t in (leaves[0], *leaves)]
     return [y.detach().cpu(), *(t.cpu() for t in gradients)]
 
@@ -85,12 +101,20 @@ def apart(a, b):
     return float((a.double() - b.double()).abs().max()) / (float(b.double().abs().max()) or 1.0)
 
 
+def trial(scan, dtype, device):
+    """Return what the program's trial of the kernels finds wrong; nothing, where they pass."""
+    given = fused.SSD_TRITON.problem(device, dtype, 64, 64)
+    return difference(ssd, scan, given, fused.SSD_TRITON.directions, fused.TOLERANCES[dtype])
+
+
 def main():
-    """Print the differences of every case."""
+    """Print the differences of every case, and what trials find."""
     scan = fused.SSD_TRITON.load()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     names = sys.argv[1:] or CASES
-    print(json.dumps({name: differences(scan, CASES[name], device) for name in names}))
+    found = {name: differences(scan, CASES[name], device) for name in names}
+    trials = {name: trial(scan, dtype, device) for name, dtype in TRIALS.items()}
+    print(json.dumps({"cases": found, "trials": trials}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Which implementation computes a scan: ours, or a fused kernel that agrees with it, of a package or our own.
 
 A package that is installed may be broken, of another version than its kernel, or wrong on this device. So its
-operation is tried on a small problem first, values and gradients, once per process and device; whatever it
-does there, the scan is computed. Nothing is imported before a CUDA device asks.
+operation is tried first, values and gradients, on a small problem of the precision and the sizes that are
+asked for, once per process and device; where it raises or differs, ours computes. Nothing is imported before
+a CUDA device asks.
 
-Our own kernels of the scan of Mamba-2, in Triton, are tried in the same way, and have to be faster than our
-plain scan as well. A package that agrees comes before them, in half precision: its kernels were made fast on
-GPUs, where ours have never run.
+Our own kernels of the scan of Mamba-2, in Triton, are tried in the same way, and have to be clearly faster
+than our plain scan as well. A package that agrees comes before them: its kernels were made fast on GPUs,
+where ours have never run.
 
 Letters: B batch, L tokens, D channels, N numbers of the state per channel.
 """
@@ -14,45 +15,36 @@ Letters: B batch, L tokens, D channels, N numbers of the state per channel.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from triptych.backbones.backbone import OURS
 from triptych.backbones.state_space.selective_scan import selective_scan
 from triptych.backbones.state_space.ssd import ssd
 from triptych.backbones.state_space.trial import (
     Scan,
     difference,
-    narrowed,
     selective_scan_problem,
     slowness,
     ssd_batch,
     ssd_problem,
-    ssd_single_problem,
 )
-
-OURS = "triptych"
-
-TRITON = "triptych triton"
-
-MAMBA_STATE = 256
-"""The largest state per channel that mamba-ssm's kernel of the selective scan takes."""
 
 SSD_CHUNK = 64
 """Tokens of a chunk in mamba-ssm's scan of Mamba-2."""
 
-TOLERANCE = 1e-4
-"""Largest difference, relative to the largest entry of each tensor: a hundred times float32's rounding."""
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 5e-2}
+"""Largest difference, relative to the largest entry of each tensor: about ten times the rounding of results
+in half precision, in which a gradient of few numbers sums up that of many; of float32 a thousand times."""
 
-HALF_TOLERANCE = 2e-2
-"""The same of operations that are tried with bf16, whose rounding is 4e-3."""
+BOTH_WAYS = ((False, True), (True, False))
+"""Two groups of heads, in opposite directions."""
 
 
 class Implementation(NamedTuple):
@@ -64,14 +56,6 @@ class Implementation(NamedTuple):
     """The operation, called as ours is."""
     passed_over: str = ""
     """Why a package that is installed is not used; empty if none is installed, or asked for."""
-    half_only: bool = False
-    """Whether it leaves float32 to another."""
-    single: str = OURS
-    """That other one's name."""
-
-    def computes(self, precision: str) -> str:
-        """Return the name of what computes where the network has this precision."""
-        return self.single if self.half_only and precision == "float32" else self.name
 
 
 @dataclass(frozen=True)
@@ -81,63 +65,84 @@ class Operation:
     ours: Scan
     load: Callable[[], Scan]
     """Import the package, and return its operation, called as ours is."""
-    problem: Callable[[torch.device], tuple[Tensor, ...]]
-    """Make the tensors on which both have to agree."""
+    problem: Callable[..., tuple[Tensor, ...]]
+    """Make the tensors on which both have to agree, given device, dtype and sizes."""
     package: str
     """Name under which the package is imported."""
     distribution: str
     """Name under which it is installed."""
+    author: str = ""
+    """Whose operation it is, where that is not the package."""
     directions: tuple[object, ...] = (False, True)
     """The values of `reverse` with which both are tried."""
-    tolerance: float = TOLERANCE
-    """Largest difference at which they agree, relative to the largest entry of each tensor."""
-    half_only: bool = False
-    """Whether the package's leaves float32 to ours."""
-    dtypes: tuple[torch.dtype, ...] = ()
-    """Those of products in which it is tried, one after another; none: as the problem has them."""
-    batch: Callable[[torch.device], tuple[Tensor, ...]] | None = None
-    """Make tensors with which the package's has to be faster than ours; None: it is taken without a race."""
+    dtypes: tuple[torch.dtype, ...] = tuple(TOLERANCES)
+    """The precisions that the package's computes in; others are left to ours."""
+    batch: Callable[..., tuple[Tensor, ...]] | None = None
+    """Make tensors, likewise, with which the package's has to be faster than ours; None: there is no race."""
 
 
-def selective_scan_path(device: torch.device) -> Implementation:
-    """Return what computes the selective scan on `device`; its function is called as `selective_scan` is."""
-    return _path(SELECTIVE_SCAN, device)
+CHOSEN: dict[tuple[object, ...], Implementation] = {}
+"""What was chosen in this process; a dictionary that a compiled network can look into, unlike a cache."""
 
 
-def ssd_path(device: torch.device) -> Implementation:
-    """Return what computes the scan of Mamba-2 on `device`; its function is called as `ssd` is."""
-    package = _path(SSD, device)
+def selective_scan_path(device: torch.device, dtype: torch.dtype, state: int) -> Implementation:
+    """Return what computes the selective scan; its function is called as `selective_scan` is.
+
+    Args:
+        device: that computes.
+        dtype: of the tensors that are scanned.
+        state: N.
+    """
+    return _chosen("selective scan", (SELECTIVE_SCAN,), device, dtype, (state,))
+
+
+def ssd_path(device: torch.device, dtype: torch.dtype, head_width: int, state: int) -> Implementation:
+    """Return what computes the scan of Mamba-2; its function is called as `ssd` is.
+
+    Args:
+        device: that computes.
+        dtype: of the tensors that are scanned.
+        head_width: channels of a head.
+        state: N.
+    """
+    return _chosen("ssd", (SSD, SSD_TRITON), device, dtype, (head_width, state))
+
+
+def _chosen(
+    scan: str,
+    operations: Sequence[Operation],
+    device: torch.device,
+    dtype: torch.dtype,
+    sizes: tuple[int, ...],
+) -> Implementation:
+    """Return the first of some packages' implementations that passes, otherwise ours; the same every time."""
+    ours = operations[0].ours
     if device.type != "cuda":
-        return package
-    half = package if package.name != OURS else _path(SSD_TRITON, device)
-    return _by_precision(package, half, _path(SSD_TRITON_SINGLE, device))
-
-
-@cache
-def _by_precision(package: Implementation, half: Implementation, single: Implementation) -> Implementation:
-    """Return one implementation of two, for half precision and for float32; all that failed is told."""
-    failures = dict.fromkeys(each.passed_over for each in (package, half, single) if each.passed_over)
-    passed_over = "; ".join(failures)
-    if half.name == single.name:
-        return Implementation(half.name, half.function, passed_over)
-
-    def scan(x: Tensor, *others: Any, **options: Any) -> Tensor:
-        chosen = half if x.dtype in (torch.bfloat16, torch.float16) else single
-        return chosen.function(x, *others, **options)
-
-    return Implementation(half.name, scan, passed_over, half_only=True, single=single.name)
-
-
-def _path(operation: Operation, device: torch.device) -> Implementation:
-    if device.type != "cuda":
-        return Implementation(OURS, operation.ours)
+        return Implementation(OURS, ours)
     if device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
-    return tried(operation, device)
+    key = (scan, device.index, dtype, sizes)
+    if key not in CHOSEN:
+        CHOSEN[key] = _first_that_passes(operations, device, dtype, sizes)
+    return CHOSEN[key]
 
 
-@cache
-def tried(operation: Operation, device: torch.device) -> Implementation:
+def _first_that_passes(
+    operations: Sequence[Operation], device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...]
+) -> Implementation:
+    failures: list[str] = []
+    for operation in operations:
+        if dtype in operation.dtypes:
+            found = tried(operation, device, dtype, sizes)
+            failures += [found.passed_over] if found.passed_over else []
+            if found.name != OURS:
+                return found._replace(passed_over="; ".join(failures))
+    return Implementation(OURS, operations[0].ours, "; ".join(failures))
+
+
+def tried(
+    operation: Operation, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...]
+) -> Implementation:
     """Return the package's implementation where it agrees with ours on `device`, otherwise ours."""
     try:
         theirs = operation.load()
@@ -147,45 +152,44 @@ def tried(operation: Operation, device: torch.device) -> Implementation:
             OURS, operation.ours, "" if absent else _failure(operation, "does not import", error)
         )
     try:
-        failing = _failing(operation, theirs, device)
+        failing = _failing(operation, theirs, device, dtype, sizes)
     except Exception as error:  # whatever a kernel does when it is called
         return Implementation(OURS, operation.ours, _failure(operation, "does not run", error))
     if failing:
-        return Implementation(OURS, operation.ours, f"{_version(operation)} {failing}")
-    return Implementation(_version(operation), theirs, half_only=operation.half_only)
+        return Implementation(OURS, operation.ours, f"{_name(operation)} {failing}")
+    return Implementation(_name(operation), theirs)
 
 
-def _failing(operation: Operation, theirs: Scan, device: torch.device) -> str:
+def _failing(
+    operation: Operation, theirs: Scan, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...]
+) -> str:
     """Return in what the package's is wrong, or that it is slower; or nothing."""
+    ours, precision = operation.ours, str(dtype).removeprefix("torch.")
     # Asked inside a forward pass, whatever context that runs in.
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        given = operation.problem(device)
-        ours, directions = operation.ours, operation.directions
-        for inputs in [narrowed(given, dtype) for dtype in operation.dtypes] or [given]:
-            differing = difference(ours, theirs, inputs, directions, operation.tolerance)
-            if differing:
-                return f"does not agree: {differing}"
+        given = operation.problem(device, dtype, *sizes)
+        differing = difference(ours, theirs, given, operation.directions, TOLERANCES[dtype])
+        if differing:
+            return f"does not agree in {precision}: {differing}"
         if operation.batch is None:
             return ""
-        batch = operation.batch(device)
-        batch = narrowed(batch, operation.dtypes[0]) if operation.dtypes else batch
-        slower = slowness(ours, theirs, batch, (False,))
-        precision = str(batch[0].dtype).removeprefix("torch.")
-        return f"is not faster in {precision}: {slower}" if slower else ""
+        slower = slowness(ours, theirs, operation.batch(device, dtype, *sizes), (False,))
+        return f"is not clearly faster in {precision}: {slower}" if slower else ""
 
 
 def _failure(operation: Operation, what: str, error: Exception) -> str:
     """Return a line that says what failed, and how."""
     said = str(error).strip().partition("\n")[0][:200]
-    return f"{_version(operation)} {what}: {type(error).__name__}" + (f": {said}" if said else "")
+    return f"{_name(operation)} {what}: {type(error).__name__}" + (f": {said}" if said else "")
 
 
-def _version(operation: Operation) -> str:
-    """Return the package's name and, where it is known, its version."""
+def _name(operation: Operation) -> str:
+    """Return the author, if it is another, the package's name and, where it is known, its version."""
     try:
-        return f"{operation.distribution} {importlib.metadata.version(operation.distribution)}"
+        known = f"{operation.distribution} {importlib.metadata.version(operation.distribution)}"
     except Exception:  # not installed as a distribution, or its description is broken
-        return operation.distribution
+        known = operation.distribution
+    return f"{operation.author} by {known}" if operation.author else known
 
 
 def _load_selective_scan() -> Scan:
@@ -193,8 +197,6 @@ def _load_selective_scan() -> Scan:
     kernel = importlib.import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
 
     def fused(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, reverse: bool = False) -> Tensor:
-        if A.shape[1] > MAMBA_STATE or torch.float64 in {t.dtype for t in (x, dt, A, B, C)}:
-            return selective_scan(x, dt, A, B, C, reverse)
         by_token = [t.float().flip(1) if reverse else t.float() for t in (x, dt, B, C)]
         u, delta, write, read = (t.transpose(1, 2).contiguous() for t in by_token)  # B D L and B N L
         y = kernel(u, delta, A.float().contiguous(), write, read).transpose(1, 2)  # B L D
@@ -228,8 +230,6 @@ def _load_ssd() -> Scan:
         D: Tensor | None = None,
         reverse: Sequence[bool] = (False,),
     ) -> Tensor:
-        if x.dtype not in (torch.bfloat16, torch.float16):
-            return ssd(x, dt, A, B, C, D, reverse)
         heads = x.shape[2] // len(reverse)
         gathered = []
         for g, backward in enumerate(reverse):
@@ -250,9 +250,8 @@ SSD = Operation(
     problem=ssd_problem,
     package="mamba_ssm",
     distribution="mamba-ssm",
-    directions=((False, True), (True, False)),
-    tolerance=HALF_TOLERANCE,
-    half_only=True,
+    directions=BOTH_WAYS,
+    dtypes=(torch.bfloat16, torch.float16),
 )
 
 
@@ -267,15 +266,10 @@ def _load_triton() -> Scan:
 SSD_TRITON = Operation(
     ours=ssd,
     load=_load_triton,
-    problem=ssd_single_problem,
+    problem=ssd_problem,
     package="triton",
-    distribution=TRITON,
-    directions=((False, True), (True, False)),
-    tolerance=HALF_TOLERANCE,
-    half_only=True,
-    dtypes=(torch.bfloat16, torch.float16),
+    distribution="triton",
+    author=OURS,
+    directions=BOTH_WAYS,
     batch=ssd_batch,
 )
-
-SSD_TRITON_SINGLE = dataclasses.replace(SSD_TRITON, tolerance=TOLERANCE, half_only=False, dtypes=())
-"""The same in float32, which is another race: there tensor cores are of no use."""

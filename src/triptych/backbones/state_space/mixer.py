@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from triptych.backbones.backbone import OURS
 from triptych.backbones.layers import linear
-from triptych.backbones.state_space.fused import OURS, Implementation, selective_scan_path, ssd_path
+from triptych.backbones.state_space.fused import Implementation, selective_scan_path, ssd_path
 from triptych.backbones.state_space.gated_norm import GatedNorm
 from triptych.backbones.state_space.ssd import ssd_mirrored
 
@@ -107,21 +108,19 @@ class Mixer(nn.Module):
         y = self.out(self.gated_norm(self.scan(x, u), self.gate(x)))
         return turned(y) if self.route.columns else y
 
-    def scanner(self, device: torch.device) -> Implementation:
-        """Return what computes the scan on `device`."""
+    def scanner(self, device: torch.device, dtype: torch.dtype) -> Implementation:
+        """Return what computes the scan on `device` where the network's products have this dtype."""
         raise NotImplementedError
 
-    def implementation(self, device: torch.device) -> str:
-        """Return what computes the scan on `device`, and why no other, in one line."""
-        chosen = self.scanner(device)
+    def implementation(self, device: torch.device, dtype: torch.dtype) -> str:
+        """Return what computes the scan, and why no other, in one line."""
+        chosen = self.scanner(device, dtype)
         told = f"state-space scan computed by {chosen.name}"
-        if chosen.half_only:
-            told += ", but for float32" if chosen.single == OURS else f", float32 by {chosen.single}"
         return f"{told} ({chosen.passed_over})" if chosen.passed_over else told
 
-    def computed_by(self, device: torch.device, precision: str) -> dict[str, str]:
+    def computed_by(self, device: torch.device, dtype: torch.dtype) -> dict[str, str]:
         """Return the name of what computes the scan; see `Backbone.computed_by`."""
-        return {"scan": self.scanner(device).computes(precision)}
+        return {"scan": self.scanner(device, dtype).name}
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; x [B, L, D] is the layer's input."""
@@ -141,9 +140,11 @@ class SSDMixer(Mixer):
         self.log_decay = nn.Parameter(torch.empty(sets, heads).uniform_(1, 16).log())
         self.direct = nn.Parameter(torch.ones(sets, heads))
 
-    def scanner(self, device: torch.device) -> Implementation:
-        """Return what computes the scan on `device`."""
-        return MIRRORED if self.directions == "mirrored" else ssd_path(device)
+    def scanner(self, device: torch.device, dtype: torch.dtype) -> Implementation:
+        """Return what computes the scan; see `Mixer.scanner`."""
+        if self.directions == "mirrored":
+            return MIRRORED
+        return ssd_path(device, dtype, self.sizes.head_width, self.sizes.state)
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; see `Mixer.scan`."""
@@ -152,7 +153,7 @@ class SSDMixer(Mixer):
         read = read.unflatten(2, (sets, 2, sizes.state))
         step = F.softplus(self.step(x).unflatten(2, (sets, -1)).float() + self.step_bias)  # B L sets H
         decay = -self.log_decay.float().exp()  # sets H
-        scan = self.scanner(x.device).function
+        scan = self.scanner(u.device, u.dtype).function
         x_heads = u.unflatten(2, (-1, sizes.head_width))  # B L H P
         B, C = read.unbind(3)  # B L sets N
         if self.directions == "mirrored":
@@ -201,9 +202,9 @@ class S6Mixer(Mixer):
         self.log_decay = nn.Parameter(rates.repeat(sets, part, 1))
         self.direct = nn.Parameter(torch.ones(sets, part))
 
-    def scanner(self, device: torch.device) -> Implementation:
-        """Return what computes the scan on `device`."""
-        return selective_scan_path(device)
+    def scanner(self, device: torch.device, dtype: torch.dtype) -> Implementation:
+        """Return what computes the scan; see `Mixer.scanner`."""
+        return selective_scan_path(device, dtype, self.sizes.state)
 
     def scan(self, x: Tensor, u: Tensor) -> Tensor:
         """Return what tokens u [B, L, I] gather from each other; see `Mixer.scan`."""
@@ -213,7 +214,8 @@ class S6Mixer(Mixer):
             taken = parts[part]  # B L I/parts
             steps, B, C = self.select[k](taken).split([self.rank, self.sizes.state, self.sizes.state], dim=2)
             dt = F.softplus(self.step[k](steps).float() + self.step_bias[k])  # B L I/parts
-            y = self.scanner(x.device).function(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
+            scan = self.scanner(u.device, u.dtype).function
+            y = scan(taken, dt, -self.log_decay[k].float().exp(), B, C, reverse)
             y = torch.addcmul(y, taken, self.direct[k])
             gathered[part] = gathered[part] + y if part in gathered else y
         return torch.cat([gathered[part] for part in sorted(gathered)], dim=2)

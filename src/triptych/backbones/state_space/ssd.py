@@ -73,7 +73,7 @@ def ssd(
         C: where in the state is read, [B, L, G, N].
         D: how much of its own x each token gets in addition, [H]; None: nothing.
         reverse: for each group, whether it gathers from the tokens behind, from the last on.
-        scan: what computes it, called as `chunked_scan` is, with x, B and C as they are; None: that.
+        scan: what computes it, called as `plain_scan` is; None: that.
     """
     direct = x.new_zeros(x.shape[2]) if D is None else D
     return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse, scan)
@@ -112,6 +112,21 @@ def _log_decay(dt: Tensor, A: Tensor) -> Tensor:
     return dt.to(precise) * A.to(precise)
 
 
+def plain_scan(
+    x: Tensor,
+    B: Tensor,
+    C: Tensor,
+    own: Tensor,
+    a: Tensor,
+    log_dt: Tensor,
+    reverse: tuple[bool, ...],
+) -> Tensor:
+    """Return `chunked_scan` of tensors that may be in half precision, in float32 or better, in x's dtype."""
+    single = torch.promote_types(x.dtype, torch.float32)
+    x_wide, B_wide, C_wide = (t.to(single) for t in (x, B, C))
+    return chunked_scan(x_wide, B_wide, C_wide, own, a, log_dt, reverse).to(x.dtype)
+
+
 def _scan(
     x: Tensor,
     dt: Tensor,
@@ -122,23 +137,20 @@ def _scan(
     reverse: Sequence[bool],
     scan: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Scan with float32 or float64 tensors: the network's precision is not that of its sums.
+    """Scan without autocast: the network's precision is not that of its sums.
 
-    Without the share that each token has in its own where D is None. Another `scan` than `chunked_scan`
-    widens the tensors itself.
+    Without the share that each token has in its own where D is None.
     """
     groups, heads = B.shape[2], x.shape[2]
     if len(reverse) != groups or heads % groups:
         raise ValueError(f"{groups} groups of {heads} heads need {groups} directions, not {len(reverse)}")
     single = torch.promote_types(x.dtype, torch.float32)
     with without_autocast(x.device):
-        wide = [t.to(single) for t in (x, B, C)]
         own = torch.zeros_like(dt, dtype=single)
         if D is not None:  # dt_i (C_i . B_i) + D, of x_i
-            ties = torch.linalg.vecdot(wide[1], wide[2]).repeat_interleave(heads // groups, dim=2)  # B L H
+            tied = torch.linalg.vecdot(B.to(single), C.to(single))
+            ties = tied.repeat_interleave(heads // groups, dim=2)  # B L H
             own = torch.addcmul(D.to(single), dt.to(single), ties)
         # A step of exactly zero takes up nothing; its logarithm is to stay a number.
         log_dt = dt.to(a.dtype).clamp(min=torch.finfo(torch.float32).tiny).log()
-        if scan is not None:
-            return scan(x, B, C, own, a, log_dt, tuple(reverse))
-        return chunked_scan(*wide, own, a, log_dt, tuple(reverse)).to(x.dtype)
+        return (scan or plain_scan)(x, B, C, own, a, log_dt, tuple(reverse))

@@ -1,7 +1,6 @@
-"""The scan of Mamba-2 by Triton's kernels, with the contract of `chunked_scan`; imported on a GPU alone.
+"""The scan of Mamba-2 by Triton's kernels, with the contract of `plain_scan`; imported on a GPU alone.
 
-What comes before and after them, and everything that they are not made for, is computed by `ssd.py` and
-`chunked_scan.py`.
+What comes before and after them, and everything that they are not made for, is computed by `ssd.py`.
 
 Letters: B batch, L tokens, H heads, G groups of heads, P width of a head, N width of the state.
 """
@@ -17,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from triptych.backbones.state_space.chunked_scan import chunked_scan
-from triptych.backbones.state_space.ssd import ssd
+from triptych.backbones.state_space.ssd import plain_scan, ssd
 from triptych.backbones.state_space.triton_kernels import backward_kernel, forward_kernel
 
 CHUNK = 32
-"""Tokens per chunk: of 64, and with half as many warps, far more would not fit the registers. That is the
-compiler's report for compute capability 8.0 and 9.0; nothing was timed."""
+"""Tokens per chunk. By the compiler's report for compute capability 8.0 and 9.0 the backward kernel does not
+quite fit the registers; of 64 tokens, or with half as many warps, far more of it would not. Nothing was
+timed."""
 
 WARPS = 8
 """Of a program."""
@@ -38,7 +37,7 @@ NARROWEST = 16
 def triton_scan(
     x: Tensor, B: Tensor, C: Tensor, own: Tensor, a: Tensor, log_dt: Tensor, reverse: tuple[bool, ...]
 ) -> Tensor:
-    """Return what `chunked_scan` does, and in the same way where x is float64, or a head or state too wide.
+    """Return what `plain_scan` does, and in the same way where x is float64, or a head or state too wide.
 
     Args:
         x: [B, L, H, P], in half precision or float32, as are B and C.
@@ -51,9 +50,7 @@ def triton_scan(
     """
     dtype = reduce(torch.promote_types, (t.dtype for t in (x, B, C)))
     if dtype == torch.float64 or max(x.shape[3], B.shape[3]) > WIDEST:
-        single = torch.promote_types(dtype, torch.float32)
-        wide = (t.to(single) for t in (x, B, C))
-        return chunked_scan(*wide, own, a, log_dt, reverse).to(x.dtype)
+        return plain_scan(x, B, C, own, a, log_dt, reverse)
     return TritonScan.apply(*(t.to(dtype) for t in (x, B, C)), own, a, log_dt, reverse).to(x.dtype)
 
 
