@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from triptych.devices import stream_beside
 
 Function = Callable[..., Tensor]
 """From tensors, or None in the place of one, to a tensor."""
@@ -36,12 +37,6 @@ Record = Callable[[Function, Sequence[Tensor | None]], Recording]
 """Records a call of a function on these inputs."""
 
 
-@cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
-    """Return the queue of a GPU in which calls are recorded: libraries keep memory for each there was."""
-    return torch.cuda.Stream(device)
-
-
 class Recorder:
     """Records calls on a GPU, one after another into the same memory: no two are replayed at once."""
 
@@ -58,7 +53,7 @@ class Recorder:
         device = next(x.device for x in inputs if x is not None)
         with torch.cuda.device(device):
             self._pool = self._pool or torch.cuda.graph_pool_handle()
-            here, aside = torch.cuda.current_stream(), _aside(device)
+            here, aside = torch.cuda.current_stream(), stream_beside(device, "recording")
             aside.wait_stream(here)
             graph = torch.cuda.CUDAGraph()
             # Entered by hand: a recording that fails leaves its own stream the current one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -35,6 +36,16 @@ def select_device(name: str = "auto") -> torch.device:
         found = f"torch {torch.__version__} finds no such device"
         raise UserError(f"--device {name}", found, "choose auto or cpu") from error
     return device
+
+
+@cache
+def stream_beside(device: torch.device, purpose: str) -> torch.cuda.Stream:
+    """Return a GPU's queue of work beside the usual one: for each purpose its own, and always the same.
+
+    While calls are recorded in one, no other work may be in it; and libraries hold memory for each that there
+    ever was.
+    """
+    return torch.cuda.Stream(device)
 
 
 def device_name(device: torch.device) -> str:

@@ -8,18 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from triptych.devices import synchronize
-
-
-@cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
-    """Return the queue of a GPU beside its usual one: libraries keep memory for each that there was."""
-    return torch.cuda.Stream(device)
+from triptych.devices import stream_beside, synchronize
 
 
 class Lane:
@@ -30,7 +23,7 @@ class Lane:
     """
 
     def __init__(self, device: torch.device):
-        self._stream = _aside(device) if device.type == "cuda" else None
+        self._stream = stream_beside(device, "lane") if device.type == "cuda" else None
 
     @property
     def beside(self) -> bool:
