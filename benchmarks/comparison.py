@@ -83,7 +83,7 @@ class Comparison:
     timed: bool = True
     """Whether time is measured beside memory."""
     weighed: bool = True
-    """Whether memory is measured beside time; not where other processes do the work."""
+    """Whether memory is measured beside time; where other processes do the work, they measure it."""
     series: str = ""
     """Name of the series that it is part of: comparisons that differ in one size alone, told together."""
     axis: str = ""

@@ -16,6 +16,7 @@ from benchmarks.comparison import Absent, Call, Comparison, Noted, Operations
 from benchmarks.memory import extra_peak_apart, extra_peak_on, unmeasurable
 from benchmarks.operations import shares_of
 from benchmarks.pairs import Ratio, Spread, interleaved, paired_ratio, spread
+from benchmarks.rank_steps import RankSteps
 from triptych.commands.bench import BenchOptions
 from triptych.devices import synchronize
 
@@ -137,7 +138,7 @@ class Times(NamedTuple):
     differences: Mapping[str, float]
     shares: Mapping[str, Mapping[str, float]]
     extra_bytes: Mapping[str, int] = {}
-    """Of each variant that a GPU computed."""
+    """Of each variant that a GPU computed, or several processes."""
     absent: Mapping[str, str] = {}
     """Variants that could not be made, and why."""
     notes: Mapping[str, str] = {}
@@ -189,6 +190,8 @@ def _times(comparison: Comparison, rounds: int, options: BenchOptions) -> Times:
     shares = {name: shares_of(call, device) for name, call in calls.items()} if options.profile else {}
     weighed = device.type == "cuda" and options.memory and comparison.weighed
     extra = {name: extra_peak_on(device, call) for name, call in calls.items()} if weighed else {}
+    if options.memory and not unmeasurable():
+        extra |= {name: call.extra_peak() for name, call in calls.items() if isinstance(call, RankSteps)}
     return Times(seconds, ideals, differences, shares, extra, absent, notes)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import multiprocessing
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.processes import context
 from triptych.devices import synchronize
 
 M_MMAP_THRESHOLD = -3
@@ -52,14 +52,9 @@ def resident(field: str) -> int:
 
 def extra_peak_apart(make: Callable[[], Callable[[], object]]) -> int | None:
     """Return `extra_peak` of what `make` makes in another process, or None if that did not survive it."""
-    # A server that has imported everything, and computed nothing, forks one process after another: a fork of
-    # this process would inherit its memory and lack its threads.
-    methods = multiprocessing.get_all_start_methods()
-    get = multiprocessing.get_context
-    context = get("forkserver") if "forkserver" in methods else get("spawn")
-    context.set_forkserver_preload(["benchmarks.preloaded"])
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_extra_peak, args=(make, sender), daemon=True)
+    started = context()
+    receiver, sender = started.Pipe(duplex=False)
+    process = started.Process(target=_send_extra_peak, args=(make, sender), daemon=True)
     process.start()
     sender.close()
     try:
@@ -72,7 +67,7 @@ def extra_peak_apart(make: Callable[[], Callable[[], object]]) -> int | None:
 
 
 def _send_extra_peak(make: Callable[[], Callable[[], object]], sender: Connection) -> None:
-    _map_large_blocks()
+    map_large_blocks()
     sender.send(extra_peak(make()))
     sender.close()
 
@@ -104,7 +99,7 @@ def extra_peak_on(device: torch.device, call: Callable[[], object]) -> int:
     return max(0, torch.cuda.max_memory_allocated(device) - before)
 
 
-def _map_large_blocks() -> None:
+def map_large_blocks() -> None:
     """Have the C library ask the system for every large block by itself, and hand it back when it is freed.
 
     Then the resident set is what is held. By default, and the more so where freed memory is kept, it also has

@@ -19,7 +19,7 @@ from triptych.denoiser import Denoiser
 from triptych.devices import select_device, synchronize
 from triptych.diffusion.predictions import PREDICTIONS
 from triptych.diffusion.schedules import SCHEDULES
-from triptych.precision import best_precision
+from triptych.precision import DTYPES, best_precision
 
 HOURS = Absent("a processor would take hours: it is measured on a GPU, and in tiny with --quick")
 RECORDED = "the network is replayed as a CUDA graph"
@@ -69,6 +69,11 @@ def _of_an_image(config: BackboneConfig, size: int, training: bool) -> float:
     return sum(step_operations(our_network(config, size), 1, size, training=training).values())
 
 
+def computing(denoiser: Denoiser, device: torch.device) -> str:
+    """Return what computes the parts of a model that several implementations can; nothing of most models."""
+    return "; ".join(denoiser.backbone.implementations(device, DTYPES[denoiser.precision]))
+
+
 def tried(call: Call, device: torch.device, note: str = "") -> Made:
     """Return a call with what has to be known of it, after it was called once, or why it cannot be.
 
@@ -96,7 +101,8 @@ def tried_recorded(denoiser: Denoiser, call: Call, device: torch.device) -> Note
         return ()
 
     made = tried(first, device)
-    return made if isinstance(made, Absent) else Noted(call, refused or RECORDED)
+    notes = [refused or RECORDED, computing(denoiser, device)]
+    return made if isinstance(made, Absent) else Noted(call, "; ".join(filter(None, notes)))
 
 
 def why_not_recorded(denoiser: Denoiser, call: Call) -> str:
@@ -107,7 +113,7 @@ def why_not_recorded(denoiser: Denoiser, call: Call) -> str:
     if denoiser.recorded:
         return ""
     said = [str(one.message) for one in caught if "CUDA graph" in str(one.message)]
-    return said[0] if said else "no CUDA graph was recorded: no shape came twice"
+    return said[0] if said else "no CUDA graph was recorded: the network was not called without gradients"
 
 
 def clear(device: torch.device, *, compiled: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What the server of `memory.py` imports once, so that the processes that it forks find it there.
+"""What the server of `processes.py` imports once, so that the processes that it forks find it there.
 
 Without it every one of them would import for seconds. Nothing is computed: that would start threads.
 """

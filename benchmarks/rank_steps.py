@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 
 import torch
 from torch import Tensor
 
 from benchmarks.comparison import Call
+from benchmarks.memory import extra_peak, map_large_blocks
+from benchmarks.processes import context
 from triptych.distributed import ALONE, Ranks, joined
 
 MakeStep = Callable[[Ranks], Call]
@@ -21,44 +21,51 @@ MakeStep = Callable[[Ranks], Call]
 PATIENCE = 120.0
 """Seconds after which a rank is thought to hang."""
 
+STEP, WEIGH = "step", "weigh"
+"""What ranks are asked for."""
 
-def together(count: int, make: MakeStep) -> Call:
-    """Return a step of so many ranks, each a process with one thread, all on one core.
+
+class RankSteps:
+    """A step of several ranks, each a process with one thread, all on one core.
 
     On a core of their own they would take a share of the time each; on one, all that they do takes its time
     in turn, whatever the machine, and what is more than one rank alone takes is the cost of being many.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = _context()
-    ends: list[Connection] = []
-    for rank in range(count):
-        mine, its = context.Pipe()
-        # They end with the pipe, which closes when the step is forgotten.
-        context.Process(target=as_rank, args=(rank, count, port, make, its), daemon=True).start()
-        its.close()
-        ends.append(mine)
-    for end in ends:
-        _hear(end)
 
-    def step() -> Sequence[Tensor]:
-        for end in ends:
-            end.send(True)
-        for end in ends:
-            _hear(end)
+    Args:
+        count: how many.
+        make: makes what each does.
+    """
+
+    def __init__(self, count: int, make: MakeStep):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        started = context()
+        self._ends: list[Connection] = []
+        for rank in range(count):
+            mine, its = started.Pipe()
+            # They end with the pipe, which closes when the step is forgotten.
+            started.Process(target=as_rank, args=(rank, count, port, make, its), daemon=True).start()
+            its.close()
+            self._ends.append(mine)
+        self._answers()
+
+    def __call__(self) -> Sequence[Tensor]:
+        """Take a step."""
+        self._ask(STEP)
         return ()
 
-    return step
+    def extra_peak(self) -> int:
+        """Return the bytes that a step takes, over what each has before it, of all ranks together."""
+        return sum(self._ask(WEIGH))
 
+    def _ask(self, what: str) -> list[int]:
+        for end in self._ends:
+            end.send(what)
+        return self._answers()
 
-def _context() -> ForkServerContext | SpawnContext:
-    """Return how processes are started: a fork of this one would have its threads in disorder."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo", "benchmarks.cases.loop_step"])
-    return context
+    def _answers(self) -> list[int]:
+        return [_heard(end) for end in self._ends]
 
 
 def as_rank(rank: int, count: int, port: int, make: MakeStep, asks: Connection) -> None:
@@ -77,21 +84,25 @@ def as_rank(rank: int, count: int, port: int, make: MakeStep, asks: Connection) 
 
 def _serve(step: Call, asks: Connection) -> None:
     step()
-    asks.send(True)
+    asks.send(0)
     while True:
         try:
-            asks.recv()
+            asked = asks.recv()
         except EOFError:
             return
-        step()
-        asks.send(True)
+        if asked == WEIGH:
+            map_large_blocks()  # not before: steps that are timed keep freed memory, as training does
+            asks.send(extra_peak(step))
+        else:
+            step()
+            asks.send(0)
 
 
-def _hear(end: Connection) -> None:
+def _heard(end: Connection) -> int:
     """Wait for a rank's answer."""
     if not end.poll(PATIENCE):
         raise RuntimeError("a rank of the benchmark does not answer")
     try:
-        end.recv()
+        return end.recv()
     except EOFError:
         raise RuntimeError("a rank of the benchmark died; what it said stands above") from None

@@ -23,9 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = "measured.txt"
 LAST = 12
 """Lines of a part that are shown on the screen when it ends."""
-TESTS = "tests/test_gpu.py"
+TESTS = ("tests/test_gpu.py", "tests/backbones/state_space/test_triton_scan.py")
+TESTED = "import sys, pytest, torch; torch.empty(0, device={!r}); sys.exit(pytest.main(sys.argv[1:]))"
+"""Fails without the device: without a GPU all of these tests are skipped."""
+LONGEST = 1200
+"""Seconds of a test: kernels are compiled in them."""
 
 MEASURED = {
+    "scan": ["device-scan"],
     "training-unet": ["device-training", "--matching", "unet,"],
     "training-dit": ["device-training", "--matching", "dit,"],
     "training-dim": ["device-training", "--matching", "dim,"],
@@ -43,7 +48,8 @@ def commands(folder: Path, *, quick: bool = False, device: str = "cuda") -> dict
         quick: in tiny, to try the parts themselves.
         device: that is measured; `cuda` fails where there is none, rather than measure another.
     """
-    found = {"tests": ["-m", "pytest", TESTS, "-q", "-rs"]}
+    here = "cpu" if device == "auto" else device
+    found = {"tests": ["-c", TESTED.format(here), *TESTS, "-q", "-rs", f"--timeout={LONGEST}"]}
     for name, words in MEASURED.items():
         file = (folder / f"{name}.json").absolute()
         asked = ["--only", *words, "--device", device, *(["--quick"] if quick else [])]

@@ -6,6 +6,7 @@ import measure_gpu
 import pytest
 
 from benchmarks.cases import CASES
+from triptych.commands.bench import BenchOptions
 
 PRINTS = ["-c", "print('a table')"]
 FAILS = ["-c", "import sys; print('what it had'); sys.exit('it broke')"]
@@ -16,9 +17,26 @@ def test_every_case_of_the_device_is_a_part_and_so_are_the_tests(tmp_path):
     found = measure_gpu.commands(tmp_path)
     named = {words[words.index("--only") + 1] for words in found.values() if "--only" in words}
     assert named == {name for name, case in CASES.items() if case.on_device}
-    assert found["tests"] == ["-m", "pytest", "tests/test_gpu.py", "-q", "-rs"]  # a skip is told
-    assert (measure_gpu.ROOT / measure_gpu.TESTS).is_file()
+    assert {*measure_gpu.TESTS, "-rs"} < {*found["tests"]}  # a skip is told
+    assert all((measure_gpu.ROOT / file).is_file() for file in measure_gpu.TESTS)
     assert all("cuda" in words for name, words in found.items() if name != "tests")
+
+
+def test_every_comparison_of_the_device_is_in_one_part():
+    asked = [[words[0], *words[2:]] for words in measure_gpu.MEASURED.values()]
+    for name, case in CASES.items():
+        if case.on_device:
+            for comparison in case.comparisons(BenchOptions(quick=True)):
+                parts = [words for words in asked if words[0] == name]
+                met = [words for words in parts if len(words) == 1 or words[1] in comparison.title]
+                assert len(met) == 1, comparison.title
+
+
+def test_tests_of_a_device_that_is_not_there_are_not_passed_over(tmp_path, capsys, monkeypatch):
+    nothing = tmp_path / "test_nothing.py"
+    nothing.write_text("import pytest\n\npytest.skip('no GPU', allow_module_level=True)\n")
+    monkeypatch.setattr(measure_gpu, "TESTS", (str(nothing),))
+    assert measure_gpu.main([str(tmp_path), "--only", "tests", "--device", "cuda:99"]) == 1
 
 
 def test_parts_are_listed_and_none_is_run(tmp_path, capsys):
@@ -54,7 +72,7 @@ def test_parts_of_several_calls_are_kept_beside_each_other(tmp_path, capsys, mon
 def test_an_unknown_part_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         measure_gpu.main([str(tmp_path), "--only", "trainings"])
-    assert "choose from tests, training-unet" in capsys.readouterr().err
+    assert "choose from tests, scan, training-unet" in capsys.readouterr().err
 
 
 def test_a_part_leaves_its_figures_and_its_table(tmp_path, capsys):

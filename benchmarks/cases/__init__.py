@@ -8,6 +8,7 @@ from benchmarks.cases import (
     cost_growth,
     device_evaluation,
     device_sampling,
+    device_scan,
     device_training,
     dim_step,
     dit_step,
@@ -45,5 +46,6 @@ CASES: dict[str, Case] = {
     "device-training": device_training.CASE,
     "device-sampling": device_sampling.CASE,
     "device-evaluation": device_evaluation.CASE,
+    "device-scan": device_scan.CASE,
 }
 """Every case by the name that `--only` takes."""

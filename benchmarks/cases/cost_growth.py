@@ -9,7 +9,7 @@ from functools import partial
 from benchmarks.cases.loop_step import stepper
 from benchmarks.cases.sampling_step import drawing
 from benchmarks.comparison import Call, Case, Comparison, Variant
-from benchmarks.rank_steps import together
+from benchmarks.rank_steps import RankSteps
 from benchmarks.work import our_step
 from triptych.backbones.backbone import BackboneConfig
 from triptych.backbones.dim import DiMConfig
@@ -70,7 +70,7 @@ def one(series: str, axis: str, size: int, batch: int, calls: Mapping[str, Calla
 
 def of_ranks(count: int, config: BackboneConfig, batch: int, side: int) -> Call:
     """Return the program's step of so many ranks, which share a batch."""
-    return together(count, partial(stepper, config, batch, side))
+    return RankSteps(count, partial(stepper, config, batch, side))
 
 
 def full_networks() -> dict[str, BackboneConfig]:

@@ -14,6 +14,7 @@ from benchmarks.on_device import (
     NO_GRAPHS,
     all_operations,
     chosen,
+    computing,
     model,
     out_of_reach,
     tried,
@@ -90,7 +91,7 @@ def calls_alone(config: BackboneConfig, size: int, count: int, steps: int, devic
             denoiser.output(x, t, labels)
         return ()
 
-    return tried(call, device)
+    return tried(call, device, computing(denoiser, device))
 
 
 def drawing(
@@ -118,7 +119,7 @@ def drawing(
         return [each.pixels for each in generate(denoiser, request)][:0]
 
     if not replay:
-        return tried(draw, device)
+        return tried(draw, device, computing(denoiser, device))
     denoiser.replay(record)
     made = tried_recorded(denoiser, draw, device)
     # Kernel by kernel it would be the plain one under another name.

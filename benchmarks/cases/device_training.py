@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.cases import cost_growth, loop_step
 from benchmarks.comparison import CPU, Absent, Case, Comparison, Made, Variant
-from benchmarks.on_device import all_operations, chosen, out_of_reach, tried
+from benchmarks.on_device import all_operations, chosen, computing, out_of_reach, tried
 from benchmarks.work import our_costs
 from triptych.backbones.backbone import BackboneConfig
 from triptych.commands.bench import BenchOptions
@@ -98,20 +98,20 @@ def training(
         compiled: whether torch compiles it.
     """
     takes, denoiser = loop_step.program(config, batch, size, device=device, layout=layout)
-    note = ""
+    notes = [computing(denoiser, device)]
     if compiled:
         start = time.perf_counter()
         told = compile_network(denoiser, batch)
         if not is_compiled(denoiser):
             return Absent(told)
-        note = f"{told}, which took {time.perf_counter() - start:.0f} s"
+        notes.append(f"{told}, which took {time.perf_counter() - start:.0f} s")
 
     def call() -> Sequence[Tensor]:
         for _ in range(steps):
             takes.take()
         return ()
 
-    return tried(call, device, note)
+    return tried(call, device, "; ".join(filter(None, notes)))
 
 
 CASE = Case("images per second of training on the device", comparisons, on_device=True)

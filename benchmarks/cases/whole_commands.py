@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.cases.whole_run import OWN_ALLOCATOR
 from benchmarks.comparison import Call, Case, Comparison, Variant
 from benchmarks.work import folder
 from triptych.cli import main
@@ -39,7 +40,8 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
 
     def own(make: Make, images: int) -> Variant:
         request = Request(images, SCALE, named_sampler(f"ddim:{steps}"), batch_size=min(batch, images))
-        return Variant(lambda: of_run(make, request, width))
+        # Training, and so what precedes either, has freed memory kept.
+        return Variant(OWN_ALLOCATOR if options.plain_allocator else lambda: of_run(make, request, width))
 
     def against(base: str, alone: Make, command: str, whole: Make, images: int, what: str) -> Comparison:
         title = f"{images:,} images by ddim:{steps}, {what}"

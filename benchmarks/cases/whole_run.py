@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from benchmarks.cases.checkpoint_stall import writing
-from benchmarks.comparison import Call, Case, Comparison, Variant
+from benchmarks.comparison import Absent, Call, Case, Comparison, Variant
 from benchmarks.work import folder
 from triptych.checkpoints.find import FOLDER, RESUMED_FROM, newest_valid
 from triptych.checkpoints.read import read
@@ -32,6 +32,7 @@ TINY = [
     *("--training.preview-from", "1", "--training.held-out-count", "8"),
 ]
 ROUNDS = 6
+OWN_ALLOCATOR = Absent("the program sets the treatment of freed memory itself: not with --plain-allocator")
 
 
 def comparisons(options: BenchOptions) -> list[Comparison]:
@@ -45,6 +46,8 @@ def comparisons(options: BenchOptions) -> list[Comparison]:
     }
     variants = {BASE: Variant(lambda: training(fields))}
     variants |= {name: Variant(lambda part=part: part(trained(*fields))) for name, part in parts.items()}
+    if options.plain_allocator:
+        variants = {name: Variant(OWN_ALLOCATOR) for name in variants}
     batch = load_experiment(RECIPE, fields).training.batch_size
     title = f"the recipe {RECIPE}"
     return [Comparison(title, 0, batch, BASE, variants, ROUNDS, weighed=False)]  # memory: `triptych info`

@@ -26,6 +26,7 @@ BOUNDED = {
 REASONS = {
     "device-training": "--quick leaves the compiler out",
     "device-sampling": "a processor records no CUDA graph",
+    "device-scan": " a GPU",
 }
 """Why a variant may be absent, by case; of all others: as its peer is."""
 ON_DEVICE = [name for name, case in CASES.items() if case.on_device]
@@ -73,9 +74,10 @@ def test_every_variant_is_measured_or_said_to_be_absent(name, measured):
             assert "difference" in variants["explicit softmax"]  # which is what attention computes
 
 
-def test_memory_is_measured_too(measured):
-    out, told = measured("--only", "s6-scan")
-    (comparison,) = told["cases"]["s6-scan"]["comparisons"]
+@pytest.mark.parametrize("words", [("s6-scan",), ("cost-growth", "--matching", "2 processes")])
+def test_memory_is_measured_too(words, measured):
+    out, told = measured("--only", *words)
+    (comparison,) = told["cases"][words[0]]["comparisons"]
     ours, *_ = comparison["variants"]
     assert ("extra_bytes" in ours) == (not unmeasurable())
     assert (unmeasurable() or "resident set") in told["machine"]["memory"]

@@ -1,5 +1,6 @@
 """Cases of the device: what could not be compiled or recorded is told, and never passed off as if it were."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -86,10 +87,10 @@ def test_a_graph_that_was_refused_is_not_told_as_one():
     assert "no CUDA graph (a kernel waits for the host)" in made.note  # measured as it is, and told
 
 
-def test_a_shape_that_comes_once_is_recorded_by_nothing():
+def test_what_calls_no_network_is_not_told_as_recorded():
     denoiser = model(TINY, 8, CPU)
     denoiser.replay(StandIn())
-    assert "no shape came twice" in tried_recorded(denoiser, lambda: (), CPU).note
+    assert "the network was not called" in tried_recorded(denoiser, lambda: (), CPU).note
 
 
 def no_room():
@@ -184,7 +185,8 @@ def test_every_backbone_is_trained_and_drawn_from(hopper):
 def test_images_are_measured_alike_in_turn_and_overlapped(monkeypatch):
     """By a stand-in for the features, which tells what it was shown, batch by batch."""
     seen = []
-    make = partial(device_evaluation.measuring, model(TINY, 8, CPU), REQUEST, CPU)
+    several = replace(REQUEST, count=5)  # in three batches
+    make = partial(device_evaluation.measuring, model(TINY, 8, CPU), several, CPU)
 
     def stand_in(pixels):
         seen.append(pixels.clone())
@@ -194,4 +196,5 @@ def test_images_are_measured_alike_in_turn_and_overlapped(monkeypatch):
     monkeypatch.setattr(device_evaluation, "random_inception", lambda device: stand_in)
     make(0)()
     make(1)()
-    assert torch.equal(seen[0], seen[1])
+    assert len(seen) == 6
+    assert torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))

@@ -1,0 +1,19 @@
+"""How the benchmarks start processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+
+def context() -> ForkServerContext | SpawnContext:
+    """Return how processes are started: by a server that has imported everything and computed nothing.
+
+    A fork of this process would inherit its memory, and have its threads in disorder. There is one server for
+    all, which imports what whoever asks first names: so all ask here.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["benchmarks.preloaded"])
+    return found
