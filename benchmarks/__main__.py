@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from triptych.commands.bench import BenchOptions
+from triptych.commands.bench import parsed
 from triptych.errors import UserError
-from triptych.parsing import parse
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what the arguments ask for and return the exit code: 0, or 2 for a mistake in them."""
+    """Measure what the arguments ask for; return 0, 2 for a mistake in them, or 130 after Ctrl-C."""
+    kept = None
     try:
-        options = parse(BenchOptions, arguments, "python -m benchmarks")
-        options.check()
+        options = parsed(arguments, "python -m benchmarks")
+        kept = options.json
 
         from benchmarks.session import run  # loads torch
 
@@ -22,6 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        left = f"; {kept} has what was measured" if kept and kept.exists() else ""
+        print(f"\nbenchmarks: interrupted{left}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

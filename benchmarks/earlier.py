@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.table import aligned
+from triptych.commands.bench import BenchOptions
 from triptych.errors import UserError
 
 SAME = ("hardware", "device", "threads", "torch", "kernels", "dtype", "allocator", "quick")
 """What of a machine has to be the same for figures to mean the same."""
-KINDS = {"ratio": "higher is slower than the base", "ceiling": "higher is nearer to the ceiling"}
+KINDS = {
+    "ratio": "higher is slower, beside the variant whose ratio is 1",
+    "ceiling": "higher is nearer to the ceiling",
+}
+VERDICTS = (
+    "higher, lower: the intervals have nothing in common. The machine did other things meanwhile, so that "
+    "unchanged code is now and then called one of them."
+)
 
 
 class Key(NamedTuple):
@@ -47,9 +55,22 @@ def read(file: Path) -> dict[str, Any]:
         figures(told)
         told["machine"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"it is no file of measurements ({type(error).__name__}: {error})"
-        raise UserError(f"--against {file}", found, "name one that --json wrote") from error
+        raise UserError(
+            f"--against {file}", "it is no file of measurements", "name one that --json wrote"
+        ) from error
     return told
+
+
+def check(before: Mapping[str, Any], wanted: Mapping[str, object], options: BenchOptions) -> None:
+    """Raise `UserError` where nothing that is wanted can be held against an earlier session."""
+    sizes = {True: "tiny sizes, by --quick", False: "full size"}
+    then = before["machine"].get("quick", "no") != "no"
+    if then != options.quick:
+        found = f"it was measured in {sizes[then]}, and this session in {sizes[not then]}"
+        raise UserError(f"--against {options.against}", found, "measure both alike")
+    if not wanted.keys() & before["cases"].keys():
+        found = f"it has other cases: {', '.join(before['cases']) or 'none'}"
+        raise UserError(f"--against {options.against}", found, "choose one of them, or another file")
 
 
 def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -75,7 +96,8 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for name, note in noted_now.items()
         if noted_then.get(name, note) != note
     ]
-    return "\n".join([*aligned(lines), *(f"  {kind}: {said}" for kind, said in KINDS.items()), *unlike])
+    legend = [*(f"  {kind}: {said}" for kind, said in KINDS.items()), f"  {VERDICTS}"]
+    return "\n".join([*aligned(lines), *legend, *unlike])
 
 
 def notes(told: Mapping[str, Any]) -> dict[str, str]:

@@ -44,6 +44,7 @@ def facts(options: BenchOptions) -> dict[str, str]:
         "time": f"median of rounds in which the variants take turns in random order, after {WARM_UP} that is "
         "dropped",
         "ratio": "median of the ratios within each round; interval between order statistics, at least 95 %",
+        "differs": "largest difference from results that have to be reproduced, by their largest entry",
         "memory": f"{unmeasurable() or MEMORY}; {GPU_MEMORY}" if options.memory else "left out",
         "peers": str(options.peers or "no folder given"),
         "quick": "tiny sizes: the figures mean nothing" if options.quick else "no",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.processes import context
+from benchmarks.processes import context, leave_interrupts
 from triptych.devices import synchronize
 
 M_MMAP_THRESHOLD = -3
@@ -67,6 +67,7 @@ def extra_peak_apart(make: Callable[[], Callable[[], object]]) -> int | None:
 
 
 def _send_extra_peak(make: Callable[[], Callable[[], object]], sender: Connection) -> None:
+    leave_interrupts()
     map_large_blocks()
     sender.send(extra_peak(make()))
     sender.close()

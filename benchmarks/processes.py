@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 
@@ -17,3 +18,8 @@ def context() -> ForkServerContext | SpawnContext:
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["benchmarks.preloaded"])
     return found
+
+
+def leave_interrupts() -> None:
+    """Leave Ctrl-C to the process that started this one, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.comparison import Call
 from benchmarks.memory import extra_peak, map_large_blocks
-from benchmarks.processes import context
+from benchmarks.processes import context, leave_interrupts
 from triptych.distributed import ALONE, Ranks, joined
 
 MakeStep = Callable[[Ranks], Call]
@@ -70,6 +70,7 @@ class RankSteps:
 
 def as_rank(rank: int, count: int, port: int, make: MakeStep, asks: Connection) -> None:
     """Take a step whenever it is asked for, as one of the ranks, until nobody can ask any more."""
+    leave_interrupts()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)

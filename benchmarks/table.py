@@ -12,7 +12,10 @@ from benchmarks.pairs import Ratio, Spread
 
 NOTHING = "–"
 MIB = 2**20
-CEILING = "  ceiling: the share that is reached of what the machine does at most, with its interval"
+CEILING = (
+    "  ceiling: what its products, convolutions, copies take at the ceilings' rates, as a share of its time; "
+    "a ceiling is the rate of one size, and another can be faster"
+)
 RATIO = "  ratio: the median of the ratios within each round, which need not be the ratio of the medians"
 
 

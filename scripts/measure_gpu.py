@@ -19,13 +19,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "measured.txt"
 LAST = 12
 """Lines of a part that are shown on the screen when it ends."""
 TESTS = ("tests/test_gpu.py", "tests/backbones/state_space/test_triton_scan.py")
-TESTED = "import sys, pytest, torch; torch.empty(0, device={!r}); sys.exit(pytest.main(sys.argv[1:]))"
-"""Fails without the device: without a GPU all of these tests are skipped."""
 LONGEST = 1200
 """Seconds of a test: kernels are compiled in them."""
 
@@ -48,8 +48,7 @@ def commands(folder: Path, *, quick: bool = False, device: str = "cuda") -> dict
         quick: in tiny, to try the parts themselves.
         device: that is measured; `cuda` fails where there is none, rather than measure another.
     """
-    here = "cpu" if device == "auto" else device
-    found = {"tests": ["-c", TESTED.format(here), *TESTS, "-q", "-rs", f"--timeout={LONGEST}"]}
+    found = {"tests": ["-m", "pytest", *TESTS, "-q", "-rs", f"--timeout={LONGEST}"]}
     for name, words in MEASURED.items():
         file = (folder / f"{name}.json").absolute()
         asked = ["--only", *words, "--device", device, *(["--quick"] if quick else [])]
@@ -69,6 +68,7 @@ def run(parts: Mapping[str, Sequence[str]], folder: Path, limit: float) -> dict[
     found = {}
     for name, arguments in parts.items():
         print(f"{name} ...", flush=True)
+        (folder / f"{name}.json").unlink(missing_ok=True)  # of another session, it would pass for this one's
         start = time.monotonic()
         with (folder / TEXT).open("ab+") as text:
             text.write(f"\n===== {name}: python {' '.join(arguments)}\n".encode())
@@ -101,14 +101,16 @@ def _fault(arguments: Sequence[str], output: int, limit: float) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the parts that are asked for, tell which failed, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where figures and texts are kept")
+    parser.add_argument("folder", type=Path, nargs="?", help="where figures and texts are kept")
     parser.add_argument("--only", nargs="+", metavar="PART", help="parts to run; none given: all of them")
     parser.add_argument("--list", action="store_true", help="print the parts, and run none")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds of a part (default 900)")
     parser.add_argument("--quick", action="store_true", help="in tiny: the figures mean nothing")
-    parser.add_argument("--device", default="cuda", help="auto, cpu or cuda (default cuda)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cuda", help="(default cuda)")
     options = parser.parse_args(words)
-    parts = commands(options.folder, quick=options.quick, device=options.device)
+    if options.limit <= 0:
+        parser.error(f"--limit {options.limit:g}: no part would be done; choose more than 0")
+    parts = commands(options.folder or Path("FOLDER"), quick=options.quick, device=options.device)
     if unknown := [name for name in options.only or () if name not in parts]:
         parser.error(f"--only {unknown[0]}: no such part; choose from {', '.join(parts)}")
     wanted = {name: parts[name] for name in options.only or parts}
@@ -116,10 +118,16 @@ def main(words: Sequence[str] | None = None) -> int:
         for name, arguments in wanted.items():
             print(f"{name}: python {' '.join(arguments)}")
         return 0
+    if options.folder is None:
+        parser.error("no folder is named; say where figures and texts are to be kept")
+    if options.folder.exists() and not options.folder.is_dir():
+        parser.error(f"{options.folder}: it is no folder; name one, or one that is not there yet")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        found = f"torch {torch.__version__} finds no GPU"
+        parser.error(f"--device cuda: {found}; --device cpu --quick tries the parts without one")
     failed = {name: fault for name, fault in run(wanted, options.folder, options.limit).items() if fault}
-    for name, fault in failed.items():
-        print(f"{name}: {fault}")
-    print(f"{len(wanted) - len(failed)} of {len(wanted)} parts are done; see {options.folder / TEXT}")
+    broken = f", without {', '.join(failed)}" if failed else ""
+    print(f"{len(wanted) - len(failed)} of {len(wanted)} parts are done{broken}; see {options.folder / TEXT}")
     return 1 if failed else 0
 
 

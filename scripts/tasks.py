@@ -36,7 +36,8 @@ def checks(python: Path | str) -> dict[str, list[str]]:
 
 def setup(arguments: Sequence[str]) -> int:
     """Make the environment, with everything that demo and test need."""
-    prepare({"plots", "test"})
+    environment = prepare({"plots", "test"})
+    print(f"setup: {environment.python} has triptych; next: make demo", flush=True)
     return 0
 
 

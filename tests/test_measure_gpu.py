@@ -1,15 +1,18 @@
 """The session on a GPU, tried without one: its parts, of which a failing one keeps no other from its turn."""
 
 import json
+from pathlib import Path
 
 import measure_gpu
 import pytest
+import torch
 
 from benchmarks.cases import CASES
 from triptych.commands.bench import BenchOptions
 
 PRINTS = ["-c", "print('a table')"]
 FAILS = ["-c", "import sys; print('what it had'); sys.exit('it broke')"]
+HERE = ["--device", "cpu"]
 HANGS = ["-c", "import time; print('begun', flush=True); time.sleep(60)"]
 
 
@@ -32,28 +35,21 @@ def test_every_comparison_of_the_device_is_in_one_part():
                 assert len(met) == 1, comparison.title
 
 
-def test_tests_of_a_device_that_is_not_there_are_not_passed_over(tmp_path, capsys, monkeypatch):
-    nothing = tmp_path / "test_nothing.py"
-    nothing.write_text("import pytest\n\npytest.skip('no GPU', allow_module_level=True)\n")
-    monkeypatch.setattr(measure_gpu, "TESTS", (str(nothing),))
-    assert measure_gpu.main([str(tmp_path), "--only", "tests", "--device", "cuda:99"]) == 1
-
-
-def test_parts_are_listed_and_none_is_run(tmp_path, capsys):
-    assert measure_gpu.main([str(tmp_path / "out"), "--list"]) == 0
+def test_parts_are_listed_and_none_is_run(capsys):
+    assert measure_gpu.main(["--list"]) == 0
     told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert told == list(measure_gpu.commands(tmp_path))
-    assert not (tmp_path / "out").exists()
+    assert told == list(measure_gpu.commands(Path()))
 
 
 @pytest.mark.parametrize(("words", "limit"), [(FAILS, "900"), (HANGS, "2")])
 def test_a_part_that_fails_is_told_and_the_next_has_its_turn(words, limit, tmp_path, capsys, monkeypatch):
     parts = {"first": PRINTS, "broken": words, "last": PRINTS}
     monkeypatch.setattr(measure_gpu, "commands", lambda folder, **options: parts)
-    assert measure_gpu.main([str(tmp_path / "out"), "--limit", limit]) == 1
-    *_, fault, end = capsys.readouterr().out.splitlines()
-    assert fault == ("broken: failed with exit code 1" if words is FAILS else "broken: ended after 2 s")
-    assert end.startswith("2 of 3 parts are done")
+    assert measure_gpu.main([str(tmp_path / "out"), "--limit", limit, *HERE]) == 1
+    *_, end = told = capsys.readouterr().out.splitlines()
+    fault = "broken: failed with exit code 1" if words is FAILS else "broken: ended after 2 s"
+    assert len([line for line in told if line.startswith(fault)]) == 1
+    assert end.startswith("2 of 3 parts are done, without broken; ")
     text = (tmp_path / "out" / measure_gpu.TEXT).read_text()
     assert text.count("a table\n") == 2
     assert ("it broke" if words is FAILS else "begun") in text
@@ -64,15 +60,36 @@ def test_parts_of_several_calls_are_kept_beside_each_other(tmp_path, capsys, mon
     parts = {"first": PRINTS, "last": PRINTS}
     monkeypatch.setattr(measure_gpu, "commands", lambda folder, **options: parts)
     for name in parts:
-        assert measure_gpu.main([str(tmp_path), "--only", name]) == 0
+        assert measure_gpu.main([str(tmp_path), "--only", name, *HERE]) == 0
     text = (tmp_path / measure_gpu.TEXT).read_text()
     assert text.index("===== first: done") < text.index("===== last: done")
 
 
-def test_an_unknown_part_is_refused(tmp_path, capsys):
+def test_figures_of_another_session_do_not_stay_beside_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure_gpu, "commands", lambda folder, **options: {"broken": FAILS})
+    (tmp_path / "broken.json").write_text("{}")
+    assert measure_gpu.main([str(tmp_path), *HERE]) == 1
+    assert not (tmp_path / "broken.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("out", "--only", "trainings"), "choose from tests, scan, training-unet"),
+        (("out", "--limit", "-5"), "--limit -5: no part would be done; choose more than 0"),
+        (("out", "--device", "tpu"), "choose from"),
+        ((__file__,), "it is no folder"),
+        ((), "no folder is named"),
+        (("out",), "finds no GPU; --device cpu --quick tries the parts without one"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_measured(words, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="2"):
-        measure_gpu.main([str(tmp_path), "--only", "trainings"])
-    assert "choose from tests, scan, training-unet" in capsys.readouterr().err
+        measure_gpu.main(words)
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_part_leaves_its_figures_and_its_table(tmp_path, capsys):

@@ -91,7 +91,7 @@ def _call(tokens: list[str]) -> int:
 def _usage() -> str:
     from triptych.recipe_files import packaged_recipes
 
-    verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    verbs = "\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())
     return USAGE.format(verbs=verbs, recipes=", ".join(packaged_recipes()))
 
 

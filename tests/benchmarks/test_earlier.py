@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from benchmarks.earlier import compared, read
+from benchmarks.earlier import check, compared, read
+from triptych.commands.bench import BenchOptions
 from triptych.errors import UserError
 
 MACHINE = {"hardware": "a processor", "threads": "2", "torch": "2.13", "kernels": "AVX2", "dtype": "float32"}
@@ -74,3 +75,12 @@ def test_another_file_is_refused(text, tmp_path):
     file.write_text(text)
     with pytest.raises(UserError, match="no file of measurements"):
         read(file)
+
+
+def test_what_cannot_be_held_against_it_is_told_before_anything_is_measured():
+    held = {**session(1.0, 1.2), "machine": MACHINE}
+    check(held, {"a-case": [], "another": []}, BenchOptions())
+    with pytest.raises(UserError, match="it was measured in full size, and this session in tiny sizes"):
+        check(held, {"a-case": []}, BenchOptions(quick=True))
+    with pytest.raises(UserError, match="it has other cases: a-case"):
+        check(held, {"another": []}, BenchOptions())

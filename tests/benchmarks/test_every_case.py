@@ -8,6 +8,7 @@ from benchmarks.__main__ import main
 from benchmarks.cases import CASES
 from benchmarks.comparison import Absent
 from benchmarks.memory import unmeasurable
+from benchmarks.session import chosen_cases
 from triptych.commands.bench import BenchOptions
 
 NETWORKS = {"triptych unet", "diffusers UNet2DModel", "improved-diffusion"}
@@ -119,14 +120,28 @@ def test_what_a_figure_depends_on_is_told(measured):
 
 
 @pytest.mark.parametrize("name", ON_DEVICE)
-def test_a_processor_is_told_that_it_would_take_hours(name, tmp_path, capsys):
+def test_a_processor_is_given_nothing_that_would_take_hours(name, capsys):
+    assert main(["--only", name, "--device", "cpu"]) == 2
+    assert "a processor would take hours" in capsys.readouterr().err
+    assert name not in chosen_cases(BenchOptions(device="cpu"))
+
+
+def test_cases_and_their_comparisons_are_listed_and_not_measured(capsys):
+    assert main(["--list", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in told if not line.startswith(" ")] == list(CASES)
+    assert "  training step, 32x32 pixels" in told
+
+
+def test_ctrl_c_is_told_in_a_line_with_what_it_left(tmp_path, capsys, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.session.measured", interrupted)
     file = tmp_path / "told.json"
-    assert main(["--only", name, "--device", "cpu", "--rounds", "1", "--json", str(file)]) == 0
-    for comparison in json.loads(file.read_text())["cases"][name]["comparisons"]:
-        for variant in comparison["variants"]:
-            assert "a processor would take hours" in variant["absent"]
-            assert "times" not in variant
-    assert "a processor would take hours" in capsys.readouterr().out
+    assert main(["--quick", "--only", "s6-scan", "--device", "cpu", "--json", str(file)]) == 130
+    assert capsys.readouterr().err == f"\nbenchmarks: interrupted; {file} has what was measured\n"
+    assert json.loads(file.read_text())["ceilings"]
 
 
 def test_only_comparisons_that_match_are_measured(measured):
@@ -157,6 +172,8 @@ def test_bases_are_there_and_so_is_what_a_variant_has_to_be_like(name):
         (("--rounds", "0"), "choose 1 or more"),
         (("--peers", "no/such/folder"), "no such folder"),
         (("--json", "no/such/folder/told.json"), "its folder does not exist"),
+        (("--json", "."), "it is a folder"),
+        (("--only",), "it names no case"),
         (("--against", "no/such/file.json"), "no such file"),
         (("--against", __file__), "it is no file of measurements"),
         (("--roundz", "3"), "perhaps you meant --rounds"),

@@ -19,11 +19,20 @@ WITHOUT_TORCH = (
 def test_options_go_to_the_benchmarks_of_this_checkout(monkeypatch, tmp_path):
     called = []
 
-    def call(command, cwd):
-        called.append((command, cwd))
-        return 5
+    class Process:
+        """One that is interrupted, and ends with a code of its own all the same."""
 
-    monkeypatch.setattr(subprocess, "call", call)
+        def __init__(self, command, cwd):
+            called.append((command, cwd))
+            self.interrupted = False
+
+        def wait(self):
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return 5
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "peers").mkdir()
     assert say("bench", "--only", "s6-scan", "--quick", "--peers", "peers", "--json", "told.json") == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ class BenchOptions:
     """Measure peak memory too: each variant in a process of its own."""
     quick: bool = False
     """Tiny sizes and 2 rounds: a trial of the benchmarks, whose figures mean nothing."""
+    list: bool = False
+    """Print the cases and the titles of their comparisons, and measure nothing."""
 
     def check(self) -> None:
         """Raise `UserError` for what cannot be measured so."""
@@ -56,14 +59,32 @@ class BenchOptions:
             )
         if self.against is not None and not self.against.is_file():
             raise UserError(f"--against {self.against}", "no such file", "name one that --json wrote")
-        if self.json is not None and not self.json.absolute().parent.is_dir():
-            raise UserError(f"--json {self.json}", "its folder does not exist", "make it, or choose another")
+        if self.json is not None:
+            folder, remedy = self.json.absolute().parent, "choose another"
+            if not folder.is_dir():
+                raise UserError(f"--json {self.json}", "its folder does not exist", f"make it, or {remedy}")
+            if self.json.is_dir():
+                raise UserError(f"--json {self.json}", "it is a folder", "name a file")
+            if not os.access(self.json if self.json.exists() else folder, os.W_OK):
+                raise UserError(f"--json {self.json}", "it cannot be written", remedy)
+
+
+def parsed(tokens: Sequence[str], command: str) -> BenchOptions:
+    """Return the options in the tokens of a command.
+
+    Raises:
+        UserError: they are no options, or cannot be measured so.
+    """
+    options = parse(BenchOptions, tokens, command)
+    if "--only" in tokens and not options.only:
+        raise UserError("--only", "it names no case", "leave it out for all; --list tells their names")
+    options.check()
+    return options
 
 
 def run(tokens: Sequence[str]) -> int:
     """Run the benchmarks of the checkout that this package lies in; return their exit code."""
-    options = parse(BenchOptions, tokens, "triptych bench")
-    options.check()
+    options = parsed(tokens, "triptych bench")
     folder = checkout()
     if folder is None:
         raise UserError(
@@ -74,7 +95,12 @@ def run(tokens: Sequence[str]) -> int:
     # They run in the checkout's folder: what was typed relative to this one is told in full.
     places = {"--peers": options.peers, "--json": options.json, "--against": options.against}
     full = [word for flag, place in places.items() if place for word in (flag, str(place.absolute()))]
-    return subprocess.call([sys.executable, "-m", "benchmarks", *tokens, *full], cwd=folder)
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks", *tokens, *full], cwd=folder)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # which it has met as well, and says what it has left
+            continue
 
 
 def checkout() -> Path | None:
