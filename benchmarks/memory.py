@@ -61,6 +61,9 @@ def extra_peak_apart(make: Callable[[], Callable[[], object]]) -> int | None:
         return receiver.recv()
     except EOFError:  # it died, of lack of memory most likely
         return None
+    except BaseException:  # which it does not hear of
+        process.terminate()
+        raise
     finally:
         receiver.close()
         process.join()

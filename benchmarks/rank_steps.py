@@ -92,7 +92,7 @@ def _serve(step: Call, asks: Connection) -> None:
         except EOFError:
             return
         if asked == WEIGH:
-            map_large_blocks()  # not before: steps that are timed keep freed memory, as training does
+            map_large_blocks()  # not before: steps are timed with the C library's own treatment of memory
             asks.send(extra_peak(step))
         else:
             step()

@@ -71,7 +71,7 @@ def run(options: BenchOptions) -> None:
 def chosen_cases(options: BenchOptions) -> dict[str, list[tuple[int, Comparison]]]:
     """Return the comparisons that are asked for, with their numbers in their case, by its name.
 
-    Without those that cannot be measured here, unless they are named.
+    Without cases that cannot be measured here, which are listed all the same.
 
     Raises:
         UserError: none are left, or a case that is named is not there, or cannot be measured here.
@@ -79,14 +79,17 @@ def chosen_cases(options: BenchOptions) -> dict[str, list[tuple[int, Comparison]
     for name in options.only:
         if name not in CASES:
             raise UserError(f"--only {name}", "no such case", f"choose from {', '.join(CASES)}")
-    absent = out_of_reach(options)
+    absent, left_out = out_of_reach(options), []
     names = list(options.only or CASES)
     if absent and not options.list:
         for name in options.only:
             if CASES[name].on_device:
                 raise UserError(f"--only {name}", absent.why, "choose --quick, or another case")
+        left_out = [name for name in names if CASES[name].on_device and _wanted(name, options)]
         names = [name for name in names if not CASES[name].on_device]
     wanted = {name: found for name in names if (found := _wanted(name, options))}
+    if absent and left_out and not wanted:
+        raise UserError(f"--matching {options.matching}", absent.why, "choose --quick, or another comparison")
     if not wanted:
         found = "no comparison of these cases has that in its title"
         raise UserError(f"--matching {options.matching}", found, "--list tells the titles")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ TEXT = "measured.txt"
 LAST = 12
 """Lines of a part that are shown on the screen when it ends."""
 TESTS = ("tests/test_gpu.py", "tests/backbones/state_space/test_triton_scan.py")
-LONGEST = 1200
+LONGEST = 800
 """Seconds of a test: kernels are compiled in them."""
 
 MEASURED = {
@@ -89,13 +90,19 @@ def _fault(arguments: Sequence[str], output: int, limit: float) -> str:
     paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, *arguments]
+    # With all that it starts, which would go on using the device beside the next part.
+    part = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+    )
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"ended after {limit:.0f} s"
-    return f"failed with exit code {done.returncode}" if done.returncode else ""
+        code = part.wait(limit)
+    except BaseException as error:
+        os.killpg(part.pid, signal.SIGKILL)
+        part.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"ended after {limit:.0f} s"
+        raise
+    return f"failed with exit code {code}" if code else ""
 
 
 def main(words: Sequence[str] | None = None) -> int:

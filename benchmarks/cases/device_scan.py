@@ -82,7 +82,7 @@ def by_triton(tensors: partial[tuple[Tensor, ...]], device: torch.device) -> Mad
     found = fused.tried(fused.SSD_TRITON, device, given[0].dtype, (given[0].shape[3], given[3].shape[3]))
     try:
         scan = fused.SSD_TRITON.load()
-    except ImportError as error:
+    except Exception as error:  # whatever a package does when it is imported
         return Absent(f"{type(error).__name__}: {error}")
     return called(scan, given, device, found.passed_over or f"passes its trial: {found.name}")
 

@@ -58,6 +58,19 @@ def test_a_passport_names_the_real_images_on_both_sides(dataset: Dataset, monkey
     assert comparable(rows[0], "fd_classifier") != comparable(rows[1], "fd_classifier")
 
 
+def test_a_passport_names_what_computed_a_scan_unless_it_is_the_plain_one(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    extractor = SimpleNamespace(name="classifier", sha256="e" * 64)
+    monkeypatch.setitem(EXTRACTORS, "classifier", Available(lambda *_, **__: extractor, lambda train: {}))
+    judge, drawn = Judge(dataset, torch.device("cpu")), denoiser()
+    request = Request(count=10, guidance=0.0, sampler=named_sampler("ddim:2"))
+    for name in ("mamba-ssm 2.3.2", "triptych"):
+        monkeypatch.setattr(drawn.backbone, "computed_by", lambda *_, name=name: {"scan": name})
+        versions = judge.passport(drawn, request, "a", 1.0, "ema").versions
+        assert versions.get("scan") == (None if name == "triptych" else name)
+
+
 class Unlike(Ranks):
     """One of two ranks, of which the first has another extractor."""
 

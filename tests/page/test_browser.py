@@ -199,6 +199,8 @@ def test_long_work_shows_how_far_it_is_and_can_be_cancelled(page):
     expect(state).to_have_value(re.compile(r"Step \d+ of 1000"), timeout=30_000)
     page.locator("#cancel").click()
     expect(state).to_have_value("Cancelled", timeout=10_000)
+    page.wait_for_timeout(500)
+    assert state.input_value() == "Cancelled"  # and no step comes after it
     fill(page, "#draw-steps", 2)
     fill(page, "#draw-count", 2)
     page.locator("#draw").click()

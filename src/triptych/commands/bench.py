@@ -65,7 +65,9 @@ class BenchOptions:
                 raise UserError(f"--json {self.json}", "its folder does not exist", f"make it, or {remedy}")
             if self.json.is_dir():
                 raise UserError(f"--json {self.json}", "it is a folder", "name a file")
-            if not os.access(self.json if self.json.exists() else folder, os.W_OK):
+            if self.json.exists() and not self.json.is_file():
+                raise UserError(f"--json {self.json}", "it is no file", remedy)
+            if not os.access(folder, os.W_OK):  # where it is written beside, and put in its place
                 raise UserError(f"--json {self.json}", "it cannot be written", remedy)
 
 

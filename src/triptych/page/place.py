@@ -61,9 +61,9 @@ def in_turn(
     status: dict[str, Any] = {"inputs": None, "outputs": shown[0], "queue": False, **QUIETLY}
     waiting = draw.click(lambda: words("waiting"), **status, trigger_mode="multiple")
     working = waiting.then(work, asked, shown, **WORK)
-    # Said when it has ended: said at once, a last step that was on its way could come after it, and stay.
-    ended = cancel.click(None, cancels=[working], api_visibility="private")
-    ended.then(lambda: words("cancelled"), **status)
+    # Said a turn later: said at once, a last step that was on its way could come after it, and stay.
+    pressed = cancel.click(None, cancels=[working], api_visibility="private")
+    pressed.then(lambda: words("cancelled"), **status)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,14 @@ def test_they_are_tried_in_the_sizes_and_the_precision_that_are_asked_for(monkey
     assert asked[1:] == [(SINGLE, (16, 20))]
 
 
+def test_sizes_that_they_are_not_made_for_are_not_tried(monkeypatch):
+    asked = []
+    set_up(monkeypatch, asked=asked, plain=ssd)
+    for sizes in ((128, 64), (64, 65)):
+        assert fused.ssd_path(GPU, HALF, *sizes) == fused.Implementation("triptych", ssd)
+    assert not asked
+
+
 def test_slower_ones_are_passed_over(monkeypatch):
     set_up(monkeypatch, kernel=slowed, plain=ssd)
     path = chosen(HALF)

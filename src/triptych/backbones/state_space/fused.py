@@ -26,7 +26,7 @@ from torch import Tensor
 
 from triptych.backbones.backbone import OURS
 from triptych.backbones.state_space.selective_scan import selective_scan
-from triptych.backbones.state_space.ssd import ssd
+from triptych.backbones.state_space.ssd import WIDEST, ssd
 from triptych.backbones.state_space.trial import (
     Scan,
     difference,
@@ -77,6 +77,8 @@ class Operation:
     """The values of `reverse` with which both are tried."""
     dtypes: tuple[torch.dtype, ...] = tuple(TOLERANCES)
     """The precisions that the package's computes in; others are left to ours."""
+    widest: int | None = None
+    """The largest size that the package's is made for; None: it says so itself."""
     batch: Callable[..., tuple[Tensor, ...]] | None = None
     """Make tensors, likewise, with which the package's has to be faster than ours; None: there is no race."""
 
@@ -132,7 +134,7 @@ def _first_that_passes(
 ) -> Implementation:
     failures: list[str] = []
     for operation in operations:
-        if dtype in operation.dtypes:
+        if dtype in operation.dtypes and max(sizes) <= (operation.widest or max(sizes)):
             found = tried(operation, device, dtype, sizes)
             failures += [found.passed_over] if found.passed_over else []
             if found.name != OURS:
@@ -271,5 +273,6 @@ SSD_TRITON = Operation(
     distribution="triton",
     author=OURS,
     directions=BOTH_WAYS,
+    widest=WIDEST,
     batch=ssd_batch,
 )

@@ -23,6 +23,9 @@ from triptych.backbones.state_space.chunked_scan import chunked_scan
 from triptych.devices import precise_dtype
 from triptych.precision import without_autocast
 
+WIDEST = 64
+"""The widest head and state of its Triton kernels: wider ones fill more memory than a GPU's core has."""
+
 
 def ssd_reference(
     x: Tensor,

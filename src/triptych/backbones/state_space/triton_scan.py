@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from triptych.backbones.state_space.ssd import plain_scan, ssd
+from triptych.backbones.state_space.ssd import WIDEST, plain_scan, ssd
 from triptych.backbones.state_space.triton_kernels import backward_kernel, forward_kernel
 
 CHUNK = 32
@@ -26,9 +26,6 @@ timed."""
 
 WARPS = 8
 """Of a program."""
-
-WIDEST = 64
-"""The widest head and state: wider ones would fill more memory than a core has, which differs by GPU."""
 
 NARROWEST = 16
 """The smallest side of a matrix that tensor cores multiply."""
