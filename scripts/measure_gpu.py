@@ -96,12 +96,12 @@ def _fault(arguments: Sequence[str], output: int, limit: float) -> str:
     )
     try:
         code = part.wait(limit)
-    except BaseException as error:
-        os.killpg(part.pid, signal.SIGKILL)
-        part.wait()
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"ended after {limit:.0f} s"
-        raise
+    except subprocess.TimeoutExpired:
+        return f"ended after {limit:.0f} s"
+    finally:
+        if part.poll() is None:
+            os.killpg(part.pid, signal.SIGKILL)
+            part.wait()
     return f"failed with exit code {code}" if code else ""
 
 

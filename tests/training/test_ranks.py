@@ -224,6 +224,14 @@ def test_torchrun_goes_on_after_the_death_of_a_rank_and_a_stop_reaches_all(tmp_p
     for part, tensors in found.tensors.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, alone.tensors[part][name]), (part, name)
+    ended = {
+        "attempt",
+        "held_out",
+        "running",
+    }  # what a training that has come to its end has measured besides
+    assert {k: v for k, v in found.state.items() if k not in ended} == {
+        k: v for k, v in alone.state.items() if k not in ended
+    }
 
 
 def test_what_the_user_did_wrong_is_told_once(tmp_path):

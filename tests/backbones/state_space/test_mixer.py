@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from backbones.small import arguments, awake
 from torch import nn
 
+from triptych.backbones import tokens
+from triptych.backbones.dim import DiMConfig
 from triptych.backbones.state_space.fused import Implementation
 from triptych.backbones.state_space.mixer import MIXERS, MixerSizes, first_steps, route
 
@@ -101,3 +104,27 @@ def test_the_layer_tells_why_another_was_passed_over(monkeypatch):
     monkeypatch.setattr(layer, "scanner", lambda device, dtype: chosen)
     told = "state-space scan computed by triptych (mamba-ssm 2.3.2 does not run: OSError)"
     assert layer.implementation(*asked) == told
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("kind", MIXERS)
+def test_with_gradient_checkpointing_the_scan_is_chosen_before_a_block_needs_it(kind, autocast, monkeypatch):
+    """For the dtype that layers ask for: chosen inside, it would not be so again when one is repeated."""
+    sizes = {"width": 16, "depth": 2, "head_width": 8, "state": 4}
+    network = awake(DiMConfig(mixer=kind, gradient_checkpointing=True, **sizes).build(1, 8, 0))
+    asked, honest = [], MIXERS[kind].scanner
+
+    def scanner(layer, device, dtype):
+        asked.append(dtype)
+        return honest(layer, device, dtype)
+
+    def noted(block, *given, **options):
+        asked.append("a block")
+        return block(*given)
+
+    monkeypatch.setattr(MIXERS[kind], "scanner", scanner)
+    monkeypatch.setattr(tokens, "checkpoint", noted)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        network(*arguments(network))
+    assert asked.index("a block") == sizes["depth"]
+    assert {*asked} == {"a block", torch.bfloat16 if autocast else torch.float32}

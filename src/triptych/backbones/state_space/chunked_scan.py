@@ -65,22 +65,26 @@ def chunked_scan(
 ) -> Tensor:
     """Return y_i = own_i x_i + sum_j exp(c_i - c_j) dt_j (C_i . B_j) x_j over all j < i, [B, L, H, P].
 
+    In the precision of x, and computed in float32 where that is less.
+
     Args:
-        x: float32 or float64 [B, L, H, P], as are B, C and own.
+        x: [B, L, H, P].
         B: [B, L, G, N], one for each group of heads.
         C: [B, L, G, N].
-        own: [B, L, H].
+        own: float32 or float64 [B, L, H].
         a: log-decays, whose running sum is c, [B, L, H].
         log_dt: log-steps, of the same precision as a, [B, L, H].
         reverse: for each group, whether the sum is over all j > i, and c runs from the last token on.
     """
-    tensors = (x, B, C, own, a, log_dt)
+    precise = torch.promote_types(x.dtype, torch.float32)
+    x_wide, B_wide, C_wide = (t.to(precise) for t in (x, B, C))
+    tensors = (x_wide, B_wide, C_wide, own, a, log_dt)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return ChunkedScan.apply(*tensors, reverse)
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    for group in by_group((x, own, a, log_dt, y), (B, C), reverse):
+        return ChunkedScan.apply(*tensors, reverse).to(x.dtype)
+    y = torch.empty_like(x_wide, memory_format=torch.contiguous_format)
+    for group in by_group((x_wide, own, a, log_dt, y), (B_wide, C_wide), reverse):
         scan_group(*group, keep=False)
-    return y
+    return y.to(x.dtype)
 
 
 class ChunkedScan(torch.autograd.Function):

@@ -76,7 +76,7 @@ def ssd(
         C: where in the state is read, [B, L, G, N].
         D: how much of its own x each token gets in addition, [H]; None: nothing.
         reverse: for each group, whether it gathers from the tokens behind, from the last on.
-        scan: what computes it, called as `plain_scan` is; None: that.
+        scan: what computes it, called as `chunked_scan` is; None: that.
     """
     direct = x.new_zeros(x.shape[2]) if D is None else D
     return _scan(x, dt, _log_decay(dt, A), B, C, direct, reverse, scan)
@@ -115,21 +115,6 @@ def _log_decay(dt: Tensor, A: Tensor) -> Tensor:
     return dt.to(precise) * A.to(precise)
 
 
-def plain_scan(
-    x: Tensor,
-    B: Tensor,
-    C: Tensor,
-    own: Tensor,
-    a: Tensor,
-    log_dt: Tensor,
-    reverse: tuple[bool, ...],
-) -> Tensor:
-    """Return `chunked_scan` of tensors that may be in half precision, in float32 or better, in x's dtype."""
-    single = torch.promote_types(x.dtype, torch.float32)
-    x_wide, B_wide, C_wide = (t.to(single) for t in (x, B, C))
-    return chunked_scan(x_wide, B_wide, C_wide, own, a, log_dt, reverse).to(x.dtype)
-
-
 def _scan(
     x: Tensor,
     dt: Tensor,
@@ -156,4 +141,4 @@ def _scan(
             own = torch.addcmul(D.to(single), dt.to(single), ties)
         # A step of exactly zero takes up nothing; its logarithm is to stay a number.
         log_dt = dt.to(a.dtype).clamp(min=torch.finfo(torch.float32).tiny).log()
-        return (scan or plain_scan)(x, B, C, own, a, log_dt, tuple(reverse))
+        return (scan or chunked_scan)(x, B, C, own, a, log_dt, tuple(reverse))

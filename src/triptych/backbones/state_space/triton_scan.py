@@ -1,4 +1,4 @@
-"""The scan of Mamba-2 by Triton's kernels, with the contract of `plain_scan`; imported on a GPU alone.
+"""The scan of Mamba-2 by Triton's kernels, with the contract of `chunked_scan`; imported on a GPU alone.
 
 What comes before and after them, and everything that they are not made for, is computed by `ssd.py`.
 
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from triptych.backbones.state_space.ssd import WIDEST, plain_scan, ssd
+from triptych.backbones.state_space.chunked_scan import chunked_scan
+from triptych.backbones.state_space.ssd import WIDEST, ssd
 from triptych.backbones.state_space.triton_kernels import backward_kernel, forward_kernel
 
 CHUNK = 32
@@ -34,7 +35,7 @@ NARROWEST = 16
 def triton_scan(
     x: Tensor, B: Tensor, C: Tensor, own: Tensor, a: Tensor, log_dt: Tensor, reverse: tuple[bool, ...]
 ) -> Tensor:
-    """Return what `plain_scan` does, and in the same way where x is float64, or a head or state too wide.
+    """Return what `chunked_scan` does, and in the same way where x is float64, or a head or state too wide.
 
     Args:
         x: [B, L, H, P], in half precision or float32, as are B and C.
@@ -47,7 +48,7 @@ def triton_scan(
     """
     dtype = reduce(torch.promote_types, (t.dtype for t in (x, B, C)))
     if dtype == torch.float64 or max(x.shape[3], B.shape[3]) > WIDEST:
-        return plain_scan(x, B, C, own, a, log_dt, reverse)
+        return chunked_scan(x, B, C, own, a, log_dt, reverse)
     return TritonScan.apply(*(t.to(dtype) for t in (x, B, C)), own, a, log_dt, reverse).to(x.dtype)
 
 
