@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.processes import context, leave_interrupts
+from benchmarks.processes import context, leave_interrupts, start
 from triptych.devices import synchronize
 
 M_MMAP_THRESHOLD = -3
@@ -55,9 +55,9 @@ def extra_peak_apart(make: Callable[[], Callable[[], object]]) -> int | None:
     started = context()
     receiver, sender = started.Pipe(duplex=False)
     process = started.Process(target=_send_extra_peak, args=(make, sender), daemon=True)
-    process.start()
-    sender.close()
     try:
+        start(process)
+        sender.close()
         return receiver.recv()
     except EOFError:  # it died, of lack of memory most likely
         return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 
 
 def context() -> ForkServerContext | SpawnContext:
@@ -17,7 +19,24 @@ def context() -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["benchmarks.preloaded"])
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as the server has it from its first line on
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, heard)
     return found
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process; Ctrl-C meanwhile is heard afterwards, when there is a process that can be ended."""
+    pressed = []
+    heard = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def leave_interrupts() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.comparison import Call
 from benchmarks.memory import extra_peak, map_large_blocks
-from benchmarks.processes import context, leave_interrupts
+from benchmarks.processes import context, leave_interrupts, start
 from triptych.distributed import ALONE, Ranks, joined
 
 MakeStep = Callable[[Ranks], Call]
@@ -45,7 +45,7 @@ class RankSteps:
         for rank in range(count):
             mine, its = started.Pipe()
             # They end with the pipe, which closes when the step is forgotten.
-            started.Process(target=as_rank, args=(rank, count, port, make, its), daemon=True).start()
+            start(started.Process(target=as_rank, args=(rank, count, port, make, its), daemon=True))
             its.close()
             self._ends.append(mine)
         self._answers()
