@@ -3,7 +3,6 @@
 
 import dataclasses
 import sys
-from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,6 @@ import torch
 
 from triptych.backbones.state_space import fused
 from triptych.backbones.state_space.selective_scan import selective_scan, selective_scan_reference
-from triptych.backbones.state_space.ssd import ssd, ssd_reference
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 MODULE = "mamba_ssm.ops.selective_scan_interface"
@@ -34,21 +32,13 @@ def problem(dtype=SINGLE, state=STATE):
 @pytest.fixture(autouse=True)
 def nothing_tried_yet(monkeypatch):
     """Forget what was tried, before and after; and have a "GPU" whose tensors lie on the CPU."""
-    for name in ("SELECTIVE_SCAN", "SSD"):
-        operation = getattr(fused, name)
-        here = partial(operation.problem, CPU)
-        operation = dataclasses.replace(operation, problem=lambda device, *asked, here=here: here(*asked))
-        monkeypatch.setattr(fused, name, operation)
-    monkeypatch.setattr(fused, "SSD_TRITON", dataclasses.replace(fused.SSD_TRITON, load=absent))
+    made = fused.SELECTIVE_SCAN.problem
+    operation = dataclasses.replace(fused.SELECTIVE_SCAN, problem=lambda device, *asked: made(CPU, *asked))
+    monkeypatch.setattr(fused, "SELECTIVE_SCAN", operation)
     monkeypatch.setattr(fused.importlib.metadata, "version", {"mamba-ssm": "2.3.2"}.__getitem__)
     for name in [name for name in sys.modules if name.partition(".")[0] == "mamba_ssm"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(fused, "CHOSEN", {})
-
-
-def absent():
-    """Be a package that is not installed."""
-    raise ModuleNotFoundError("No module named 'triton'", name="triton")
 
 
 def kernel(u, delta, A, B, C):
@@ -256,35 +246,6 @@ def test_no_generator_is_disturbed(monkeypatch):
     before = torch.get_rng_state()
     chosen()
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_the_scan_of_mamba_2_is_another_operation(monkeypatch):
-    """A stand-in that takes one group at a time, in one direction, as the package's kernel does."""
-
-    def kernel(x, dt, A, B, C, chunk_size, D=None):
-        assert {t.dtype for t in (x, B, C)} == {torch.bfloat16} and chunk_size == fused.SSD_CHUNK
-        assert {t.dtype for t in (dt, A, D)} == {torch.float32}
-        return wrong * ssd_reference(x.float(), dt, A, B.float(), C.float(), D).to(x.dtype)
-
-    module = "mamba_ssm.ops.triton.ssd_combined"
-    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton", module):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setattr(sys.modules[module], "mamba_chunk_scan_combined", kernel, raising=False)
-    wrong = 1.0
-    path = fused.ssd_path(GPU, HALF, 64, 64)
-    assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
-    half = fused.SSD.problem(GPU, HALF, 64, 64)
-    expected = ssd_reference(*[t.double() for t in half], reverse=(True, False))
-    found = path.function(*half, reverse=(True, False))
-    assert found.dtype == torch.bfloat16
-    assert (found.double() - expected).abs().max() < 1e-2 * expected.abs().max()
-    for dtype in (torch.float32, torch.float64):  # of which ours is the more exact one
-        assert fused.ssd_path(GPU, dtype, 64, 64) == fused.Implementation("triptych", ssd)
-    fused.CHOSEN.clear()
-    wrong = 1.1
-    path = fused.ssd_path(GPU, HALF, 64, 64)
-    assert path == fused.Implementation("triptych", ssd, path.passed_over)
-    assert "the result differs by 0.1" in path.passed_over
 
 
 def test_another_operation_is_another_entry(monkeypatch):

@@ -1,15 +1,18 @@
-"""Our own kernels compute where they agree with the plain scan and are faster. Stand-ins play them."""
+"""What computes the scan of Mamba-2: mamba-ssm, or our own kernels. Stand-ins play them."""
+# ruff: noqa: N803 -- the letters A, B, C, D are the paper's
 
 import dataclasses
 import importlib.metadata
+import sys
 import time
+from types import ModuleType
 
 import pytest
 import torch
 
 from triptych.backbones.state_space import fused
 from triptych.backbones.state_space.mixer import MixerSizes, SSDMixer
-from triptych.backbones.state_space.ssd import ssd
+from triptych.backbones.state_space.ssd import ssd, ssd_reference
 from triptych.backbones.state_space.trial import difference, slowness, ssd_problem
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -169,6 +172,33 @@ def test_a_package_comes_first_in_half_precision(monkeypatch):
     layer = SSDMixer(MixerSizes(16, 32, SIZES[1], SIZES[0], 1, "split"), 0)
     assert layer.implementation(GPU, HALF).endswith("computed by mamba-ssm 2.3.2")
     assert layer.computed_by(GPU, SINGLE) == {"scan": NAME}
+
+
+def test_the_package_takes_a_group_at_a_time_in_one_direction(monkeypatch):
+    def kernel(x, dt, A, B, C, chunk_size, D=None):
+        assert {t.dtype for t in (x, B, C)} == {HALF} and chunk_size == fused.SSD_CHUNK
+        assert {t.dtype for t in (dt, A, D)} == {SINGLE}
+        return wrong * ssd_reference(x.float(), dt, A, B.float(), C.float(), D).to(x.dtype)
+
+    module = "mamba_ssm.ops.triton.ssd_combined"
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton", module):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules[module], "mamba_chunk_scan_combined", kernel, raising=False)
+    set_up(monkeypatch, kernel=fails, plain=ssd, package=fused.SSD.load())
+    wrong = 1.0
+    path = chosen(HALF)
+    assert path.name == "mamba-ssm 2.3.2" and path.passed_over == ""
+    half = ssd_problem(CPU, HALF, *SIZES)
+    expected = ssd_reference(*[t.double() for t in half], reverse=(True, False))
+    found = path.function(*half, reverse=(True, False))
+    assert found.dtype == HALF
+    assert (found.double() - expected).abs().max() < 1e-2 * expected.abs().max()
+    for dtype in (SINGLE, torch.float64):  # of which ours is the more exact one
+        assert chosen(dtype).function is ssd
+    fused.CHOSEN.clear()
+    wrong = 1.1
+    assert chosen(HALF).function is ssd
+    assert "mamba-ssm 2.3.2 does not agree in bfloat16: the result differs by 0.1" in chosen(HALF).passed_over
 
 
 def test_what_failed_before_the_one_that_computes_is_told(monkeypatch):
