@@ -38,7 +38,7 @@ class Model:
         step: optimiser steps taken.
         attempt: which start of the run wrote it.
         weights: what records call them: `ema`, `ema_long` or `raw`.
-        digest: sha256 of their file.
+        digest: sha256 of their file; of several, that of theirs.
     """
 
     denoiser: Denoiser
@@ -91,13 +91,13 @@ def opened(
         named_metrics([checkpoint.removeprefix("best-").replace("-", "_")])
     best = best_names(evaluations)
     path = resolve(folder, checkpoint, {name: chosen.checkpoint for name, chosen in best.items()})
-    if weights is None:
-        weights = best[checkpoint].weights if checkpoint in best else USUAL
+    if weights is None and checkpoint in best:
+        weights = best[checkpoint].weights
     if checkpoint == "last" and path != (newest := all_checkpoints(path.parent)[-1]):
         warnings.warn(f"{newest.name} is broken and was passed over for {path.name}", stacklevel=3)
     try:
         part = part_of(path, weights)
-        contents, digest = read(path, [part]), Manifest.load(path).parts[part].sha256
+        contents, digest = read(path, [part]), Manifest.load(path).digest(part)
     except BrokenCheckpoint as error:
         raise UserError(f"checkpoint {path}", error.reason, "choose another one") from error
     data = record.history().origin.data

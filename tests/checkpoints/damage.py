@@ -1,10 +1,15 @@
 """What a disk, a crash or a careless hand may do to a checkpoint."""
 
 import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from triptych.checkpoints.manifest import ListedFile
+import pytest
+
+from triptych.checkpoints.manifest import BrokenCheckpoint, ListedFile
+from triptych.checkpoints.verify import verify
 
 DAMAGES = {
     "truncated": "weights.safetensors has ",
@@ -37,3 +42,22 @@ def damage(folder: Path, how: str) -> None:
             (folder / "manifest.json").unlink()
         case "gone":
             shutil.rmtree(folder)
+
+
+def broken(folder: Path, check: Callable[[Path], object] = verify) -> str:
+    """The one-line reason for which `check` refuses the checkpoint."""
+    with pytest.raises(BrokenCheckpoint) as caught:
+        check(folder)
+    assert caught.value.folder == folder
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
+    """Alter the manifest as one would who knows the format: with its own sha256 made right again."""
+    path = folder / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    change(fields)
+    digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+    path.write_text(json.dumps({**fields, "sha256": digest}, indent=1) + "\n")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints.damage import listed
+from checkpoints.damage import broken, listed, rewrite
 from checkpoints.small import make, same
 
-from triptych.checkpoints.manifest import LARGEST, BrokenCheckpoint, Manifest
+from triptych.checkpoints.manifest import LARGEST, Manifest
 from triptych.checkpoints.read import read
 from triptych.checkpoints.verify import read_state, verify
 from triptych.errors import UserError
@@ -18,33 +18,14 @@ from triptych.errors import UserError
 FILES = ["ema.safetensors", "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
 
 
-def broken(folder: Path, check: Callable[[Path], object] = verify) -> str:
-    """The one-line reason for which `check` refuses the checkpoint."""
-    with pytest.raises(BrokenCheckpoint) as caught:
-        check(folder)
-    assert caught.value.folder == folder
-    assert "\n" not in str(caught.value)
-    return caught.value.reason
-
-
-def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
-    """Alter the manifest as one would who knows the format: with its own sha256 made right again."""
-    import hashlib
-
-    path = folder / "manifest.json"
-    fields = json.loads(path.read_text())
-    del fields["sha256"]
-    change(fields)
-    digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-    path.write_text(json.dumps({**fields, "sha256": digest}, indent=1) + "\n")
-
-
 def plant(folder: Path, part: str, data: bytes) -> None:
     """Put other bytes behind a part, with a manifest that vouches for them."""
     manifest = Manifest.load(folder)
-    file = listed(manifest.parts[part].name, data)
+    file = listed(manifest.parts[part][0].name, data)
     (folder / file.name).write_bytes(data)
-    (folder / "manifest.json").write_bytes(Manifest({**manifest.parts, part: file}, manifest.state).encode())
+    (folder / "manifest.json").write_bytes(
+        Manifest({**manifest.parts, part: (file,)}, manifest.state).encode()
+    )
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -165,7 +165,7 @@ def test_a_name_that_would_not_come_back_is_told_at_once(called, tmp_path, capsy
 
 def test_checkpoint_and_weights_are_chosen(runs, tmp_path, capsys):
     capsys.readouterr()
-    chosen = ("--checkpoint", "epoch-2", "--raw")
+    chosen = ("--checkpoint", "epoch-2", "--ema", "none")
     assert say("export", runs / "tiny", "--out", tmp_path / "out", *chosen, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["checkpoint"], told["weights"]) == ("epoch-00002", "raw")

@@ -13,7 +13,7 @@ from triptych.report.language import TEXTS
 SOURCE = "".join(
     path.read_text(encoding="utf-8") for path in Path(triptych.page.__file__).parent.glob("*.py")
 )
-STATES = {"training", "finished", "stopped", "killed", "imported", "written", "reading", "broken"}
+STATES = {"training", "finished", "stopped", "killed", "imported", "exported", "written", "reading", "broken"}
 
 
 @pytest.mark.parametrize("key", PAGE)

@@ -70,7 +70,7 @@ def plant_tensor(
     folder: Path, part: str, value: Callable[[torch.Tensor], torch.Tensor], name: str = ""
 ) -> None:
     """Change a tensor of a part: the first large one, or that of a name."""
-    tensors = load_file(folder / Manifest.load(folder).parts[part].name)
+    tensors = load_file(folder / Manifest.load(folder).parts[part][0].name)
     name = name or next(name for name, tensor in tensors.items() if tensor.ndim == 4)
     plant(folder, part, save(tensors | {name: value(tensors[name]).contiguous()}))
 

@@ -7,6 +7,7 @@ import json
 import re
 import stat
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +69,24 @@ class ListedFile:
 class Manifest:
     """The files of one checkpoint."""
 
-    parts: dict[str, ListedFile]
-    """Part (`ema`, `weights`, `optimizer`, ...) -> its safetensors file."""
+    parts: dict[str, tuple[ListedFile, ...]]
+    """Part (`ema`, `weights`, `optimizer`, ...) -> its safetensors file, or several smaller ones."""
     state: ListedFile
 
     @property
     def files(self) -> tuple[ListedFile, ...]:
         """Return every file that the checkpoint consists of, beside the manifest."""
-        return (*self.parts.values(), self.state)
+        return (*chain.from_iterable(self.parts.values()), self.state)
 
     @property
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.files)
+
+    def digest(self, part: str) -> str:
+        """Return what a part is known by: the sha256 of its file, or that of its files' sha256s together."""
+        digests = [file.sha256 for file in self.parts[part]]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @property
     def drawable(self) -> tuple[str, ...]:
@@ -97,7 +103,7 @@ class Manifest:
         """Return the one spelling of this manifest; its last line is the sha256 of the rest."""
         fields = {
             "format": FORMAT,
-            "parts": {part: file.to_json() for part, file in sorted(self.parts.items())},
+            "parts": {part: _as_json(files) for part, files in sorted(self.parts.items())},
             "state": self.state.to_json(),
         }
         digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
@@ -118,7 +124,7 @@ class Manifest:
             if not PART_NAME.fullmatch(part):
                 raise ValueError(f"its manifest has a part called {part[:80]!r}")
         manifest = cls(
-            {part: ListedFile.from_json(entry, ".safetensors") for part, entry in fields["parts"].items()},
+            {part: _files_from_json(entry) for part, entry in fields["parts"].items()},
             ListedFile.from_json(fields.get("state"), ".json"),
         )
         if manifest.encode() != data:
@@ -144,3 +150,17 @@ class Manifest:
             return cls.decode(data)
         except ValueError as error:
             raise BrokenCheckpoint(folder, str(error)) from None
+
+
+def _as_json(files: tuple[ListedFile, ...]) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the entry of a part: that of its one file, or a list of those of several."""
+    entries = [file.to_json() for file in files]
+    return entries[0] if len(entries) == 1 else entries
+
+
+def _files_from_json(entry: Any) -> tuple[ListedFile, ...]:
+    """Check the entry of a part, of unknown origin; raises ValueError."""
+    entries = entry if isinstance(entry, list) else [entry]
+    if not entries:
+        raise ValueError("its manifest has a part without files")
+    return tuple(ListedFile.from_json(each, ".safetensors") for each in entries)

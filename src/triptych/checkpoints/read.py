@@ -1,6 +1,6 @@
 """Reading a checkpoint: what was hashed is what is loaded, and nothing is ever unpickled."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +26,17 @@ def read(folder: Path, parts: Collection[str] | None = None, device: torch.devic
                 folder, f"it holds no {part} (only {', '.join(manifest.parts) or 'its state'})"
             )
     state = read_state(folder, manifest)
-    return Contents({part: _decode(folder, manifest.parts[part], device) for part in wanted}, state)
+    return Contents({part: _part(folder, manifest.parts[part], device) for part in wanted}, state)
+
+
+def _part(folder: Path, files: Sequence[ListedFile], device: torch.device | str) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        found = _decode(folder, file, device)
+        if twice := sorted(tensors.keys() & found.keys()):
+            raise BrokenCheckpoint(folder, f"{file.name} holds {twice[0][:80]!r}, as a file before it does")
+        tensors |= found
+    return tensors
 
 
 def _decode(folder: Path, file: ListedFile, device: torch.device | str) -> dict[str, Tensor]:

@@ -37,6 +37,32 @@ NAMES = {
 ALIGNMENT = 8
 """The header is filled up with spaces to a multiple of so many bytes, which aligns what follows."""
 
+HEADER = 32
+"""Bytes of a file that are no tensor's: its length, brackets, and the spaces that fill it up."""
+ENTRY = 200
+"""Bytes of the header that a tensor takes at most, its name aside: type, shape, place, punctuation."""
+
+
+def split(tensors: Mapping[str, Tensor], largest: int | None) -> list[dict[str, Tensor]]:
+    """Return tensors in groups, in their order, each for a file of at most `largest` bytes; None: in one.
+
+    Raises:
+        ValueError: one tensor alone takes more.
+    """
+    groups: list[dict[str, Tensor]] = [{}]
+    taken = HEADER
+    for name, tensor in tensors.items():
+        need = tensor.nbytes + ENTRY + len(json.dumps(name))
+        if largest is not None and taken + need > largest:
+            if HEADER + need > largest:
+                raise ValueError(f"{name} alone takes {HEADER + need:,} bytes")
+            if groups[-1]:
+                groups.append({})
+            taken = HEADER
+        groups[-1][name] = tensor
+        taken += need
+    return groups
+
 
 def encoded(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     """Yield the bytes of a safetensors file, tensor by tensor; one that shares memory is written in full.

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ def verify(folder: Path) -> Manifest:
     """Check every byte of the checkpoint in `folder` and return its manifest; raises BrokenCheckpoint."""
     manifest = Manifest.load(folder)
     read_state(folder, manifest)
-    for file in manifest.parts.values():
+    for file in chain.from_iterable(manifest.parts.values()):
         with _opened(folder, file) as stream:
             _compare(folder, file, hashlib.file_digest(stream, "sha256").hexdigest())
         try:

@@ -17,12 +17,15 @@ from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.durable import Proceed, always, aside, sync_folder, write_file
 from triptych.checkpoints.manifest import BrokenCheckpoint, ListedFile, Manifest
 from triptych.checkpoints.names import parse
-from triptych.checkpoints.tensor_file import encoded
+from triptych.checkpoints.tensor_file import encoded, split
 from triptych.checkpoints.verify import verify
 from triptych.errors import UserError
 
 MARGIN = 1 << 20
 """Bytes of free space asked for beyond the tensors: headers, state, manifest, the file system's own."""
+
+
+SUFFIX = ".safetensors"
 
 
 class NonFiniteWeights(ArithmeticError):  # noqa: N818
@@ -33,20 +36,23 @@ class NonFiniteWeights(ArithmeticError):  # noqa: N818
         self.part, self.name = part, name
 
 
-def write(root: Path, name: str, contents: Contents) -> Path:
+def write(root: Path, name: str, contents: Contents, largest: int | None = None) -> Path:
     """Write `contents` as the checkpoint `root/name` and return that folder.
 
-    Where a checkpoint of that name exists, it stays valid until the new one takes its place.
+    Where a checkpoint of that name exists, it stays valid until the new one takes its place. A part becomes
+    one file, or several where that one would have more than `largest` bytes.
 
     Raises NonFiniteWeights; UserError where the disk is full, read-only or failing (what was there
     before is untouched, what was begun is removed); ValueError for a name or a state that could not
     be read back.
     """
     refuse_non_finite(contents)
-    return write_finite(root, name, contents)
+    return write_finite(root, name, contents, largest=largest)
 
 
-def write_finite(root: Path, name: str, contents: Contents, proceed: Proceed = always) -> Path:
+def write_finite(
+    root: Path, name: str, contents: Contents, proceed: Proceed = always, largest: int | None = None
+) -> Path:
     """Do as `write` does with weights that are known to be finite, without arithmetic on them.
 
     `proceed` is asked before every chunk of a file, and last before the checkpoint is published; whatever it
@@ -58,7 +64,7 @@ def write_finite(root: Path, name: str, contents: Contents, proceed: Proceed = a
         raise ValueError(f"parts of a checkpoint cannot be called {list(contents.tensors)}")
     state = _encode_state(contents.state)
     try:
-        return _write(root, name, contents.tensors, state, proceed)
+        return _write(root, name, contents.tensors, state, proceed, largest)
     except BrokenCheckpoint as error:
         raise _failure(root / name, f"what was read back differs: {error.reason}") from error
     except OSError as error:
@@ -71,6 +77,7 @@ def _write(
     tensors: dict[str, dict[str, Tensor]],
     state: bytes,
     proceed: Proceed,
+    largest: int | None,
 ) -> Path:
     folder = root / name
     if not root.is_dir():
@@ -80,8 +87,12 @@ def _write(
     with aside(root, name) as staged:
         parts = {}
         for part, named in tensors.items():
-            free = free_name(folder, part, ".safetensors")
-            parts[part] = _write_listed(staged, free, encoded(named), proceed)
+            pieces = split(named, largest)
+            stems = [part] if len(pieces) == 1 else [_stem(part, i, len(pieces)) for i in range(len(pieces))]
+            parts[part] = tuple(
+                _write_listed(staged, free_name(folder, stem, SUFFIX), encoded(piece), proceed)
+                for stem, piece in zip(stems, pieces, strict=True)
+            )
         listed = _write_listed(staged, free_name(folder, "state", ".json"), [state], proceed)
         write_file(staged / manifests.FILE_NAME, [Manifest(parts, listed).encode()])
         sync_folder(staged)
@@ -93,6 +104,11 @@ def _write(
             os.rename(staged, folder)
         sync_folder(root)
     return folder
+
+
+def _stem(part: str, piece: int, pieces: int) -> str:
+    """Return what a part's file is called that is one of several, without its suffix."""
+    return f"{part}-{piece + 1:05d}-of-{pieces:05d}"
 
 
 def _write_listed(

@@ -7,7 +7,12 @@ from triptych.record.history import History
 
 
 def recorded(history: History) -> frozenset[str]:
-    """Return the names of the checkpoints that were saved, and not thinned or removed since."""
+    """Return the names of the checkpoints that were saved, and not thinned or removed since.
+
+    A small copy of a run has none of them.
+    """
+    if history.exported:
+        return frozenset()
     thinned = {name for event in _saves(history) for name in event.thinned}
     return kept(history) - thinned
 
@@ -15,8 +20,10 @@ def recorded(history: History) -> frozenset[str]:
 def kept(history: History) -> frozenset[str]:
     """Return the names of those that were saved, and not removed since, thinned or not.
 
-    Of records that do not tell the two apart, those that were thinned are left out.
+    Of records that do not tell the two apart, those that were thinned are left out. A small copy has one.
     """
+    if history.exported:
+        return frozenset({history.exported.checkpoint})
     removed = {name for event in _saves(history) for name in event.removed}
     return frozenset(event.data.checkpoint for event in history.of_kind(Saved)) - removed
 

@@ -59,7 +59,7 @@ def train_run(
     folder = runs / experiment.name
     each = experiment.training.batch_size_per_rank
     experiment = for_ranks(experiment, ranks)
-    ranks.lead(lambda: refuse_imported(folder))
+    ranks.lead(lambda: refuse_untrainable(folder))
     if ended := ranks.lead(lambda: clock_of_trained(folder, experiment, each)):
         return tell_end(folder, ended, console)
     watch = WorkConsole(console.say, quiet=console.quiet)
@@ -122,9 +122,12 @@ def told_of_disk(folder: Path, clock: Clock, ready: Ready) -> str:
     return check_disk(disk_need(clock, ready.denoiser.backbone, present), folder)
 
 
-def refuse_imported(folder: Path) -> None:
-    """Raise `UserError` where the run in `folder` was imported: of its training nothing is known."""
+def refuse_untrainable(folder: Path) -> None:
+    """Raise `UserError` where the run in `folder` is a model alone, imported or a small copy of another."""
     history = Record(folder / FILE_NAME).history()
+    if history.events and history.exported:
+        found = f"it is a copy of the run {history.exported.run} with its model alone"
+        raise UserError(f"train {folder}", found, "train the run itself, or start another one with --name")
     if history.events and history.imported:
         found = f"its model was trained elsewhere, and imported from {history.imported.source}"
         raise UserError(f"train {folder}", found, "start another run with --name")

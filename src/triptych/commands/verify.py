@@ -80,9 +80,10 @@ class Verified:
     errors: list[UserError] = field(default_factory=list)
 
     @property
-    def imported(self) -> bool:
-        """Whether it is a model that was trained elsewhere."""
-        return bool(self.history and self.history.events and self.history.imported)
+    def model_alone(self) -> bool:
+        """Whether no training goes on in it: a model that was imported, or a small copy of a run."""
+        history = self.history
+        return bool(history and history.events and (history.imported or history.exported))
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -142,10 +143,10 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
     width = max((len(path.name) for path in all_checkpoints(root)), default=0)
     for checkpoint in examine(root):
         found.checkpoints.append(checkpoint)
-        tell(line_of(checkpoint, width, found.imported))
+        tell(line_of(checkpoint, width, found.model_alone))
     resumable = [one for one in found.checkpoints if set(RESUMED_FROM) <= set(one.parts)]
     found.point = resumable[-1] if resumable else None
-    if found.history and not found.imported:
+    if found.history and not found.model_alone:
         newest = root / found.point.name if found.point else None
         for name in reversed(lost(root, recorded(found.history), newest)):
             found.checkpoints.append(Examined(name, "broken", GONE))
@@ -165,12 +166,12 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
     return found
 
 
-def line_of(checkpoint: Examined, width: int, imported: bool = False) -> str:
-    """Return a checkpoint as one line to read; an `imported` one has all that it ever had."""
+def line_of(checkpoint: Examined, width: int, model_alone: bool = False) -> str:
+    """Return a checkpoint as one line to read; of a model alone it has all that it ever had."""
     name = f"  {checkpoint.name:<{width}}"
     if checkpoint.condition == "broken":
         return f"{name}  broken   {checkpoint.reason}"
-    condition = "whole" if imported else checkpoint.condition
+    condition = "whole" if model_alone else checkpoint.condition
     pinned = ", pinned" if checkpoint.pinned else ""
     held = ", ".join(checkpoint.parts) or "its state alone"
     return f"{name}  {condition:<7}  {size_of(checkpoint.size)}  {held}{pinned}"
@@ -191,7 +192,7 @@ def note_broken(found: Verified) -> None:
     remedy = "restore what is broken from a copy"
     if found.point:
         remedy += f"; until then training goes on from {found.point.name}"
-    elif not found.imported:
+    elif not found.model_alone:
         remedy += ", or train under another --name"
     found.errors.append(UserError(f"verify {found.folder}", f"broken: {number} ({told})", remedy))
 
@@ -204,10 +205,12 @@ def some(items: Sequence[str], between: str = ", ") -> str:
 
 def outlook(found: Verified) -> str:
     """Return in words whether training can go on, and from where."""
-    if found.imported:
-        return "imported: there is no training to go on with"
     if found.history is None or not found.history.events:
         return "training cannot go on: its record cannot be read, or is empty"
+    if found.model_alone:
+        copied = found.history.exported
+        told = f"a copy of the run {copied.run} with its model alone" if copied else "imported"
+        return f"{told}: there is no training to go on with"
     if found.point is None:
         if found.checkpoints:
             return "training cannot go on: no checkpoint holds all that it takes"
@@ -222,7 +225,7 @@ def outlook(found: Verified) -> str:
 def prove(found: Verified, options: VerifyOptions) -> None:
     """Prove the resume of a run, where there is one, and say what came of it."""
     tell = partial(say, options)
-    if found.point is None or found.imported or found.history is None:
+    if found.point is None or found.model_alone or found.history is None:
         tell("  no resume to prove")
         return
 

@@ -21,12 +21,13 @@ RAW = "raw"
 """What records call the raw weights; averages are called by the part of the checkpoint that holds them."""
 
 
-def part_of(folder: Path, wanted: str) -> str:
+def part_of(folder: Path, wanted: str | None) -> str:
     """Return the part of the checkpoint in `folder` that holds the weights which `wanted` means.
 
     Args:
         folder: of the checkpoint.
-        wanted: `ema`, `ema_long`, `best`, or `none` (in records `raw`).
+        wanted: `ema`, `ema_long`, `best`, or `none` (in records `raw`). None: nobody said; the usual ones, or
+            the only ones that it holds.
 
     Raises:
         UserError: it holds no such weights, or does not know which are best.
@@ -37,6 +38,8 @@ def part_of(folder: Path, wanted: str) -> str:
     held = {part: part for part in averages}
     if WEIGHTS in manifest.parts:
         held[NONE] = WEIGHTS
+    if wanted is None:
+        wanted = next(iter(held)) if len(held) == 1 else USUAL
     word = NONE if wanted == RAW else wanted
     if word == BEST and averages:
         # Of a single average nobody need know the error.

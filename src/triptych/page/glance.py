@@ -31,7 +31,7 @@ class Glance:
     model: str = ""
     data: str = ""
     state: str = "broken"
-    """training, finished, stopped, killed, imported, written, reading or broken."""
+    """training, finished, stopped, killed, imported, exported, written, reading or broken."""
     epochs: float = math.nan
     planned: float = math.nan
     loss: float = math.nan
@@ -106,6 +106,8 @@ def _state(run: Run) -> str:
     """Return what the record tells; one that is open may have been killed, or be written to."""
     if run.history.imported:
         return "imported"
+    if run.history.exported:
+        return "exported"
     if run.written_in:
         return "written"
     end = run.attempts[-1].end

@@ -29,6 +29,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "state_stopped": ("stopped", "已停止"),
     "state_killed": ("broken off", "已中断"),
     "state_imported": ("imported", "导入"),
+    "state_exported": ("copy", "副本"),
     "state_written": ("written down", "手工记录"),
     "state_reading": ("being read", "读取中"),
     "state_broken": ("unreadable: {fault}", "无法读取：{fault}"),

@@ -82,6 +82,20 @@ class Imported:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """The last event of a run's small copy: all before it happened elsewhere, and one model came along."""
+
+    run: str
+    """What the run is called that this is a copy of."""
+    checkpoint: str
+    """The checkpoint whose weights these are."""
+    weights: str
+    """Which of its weights: `ema`, `ema_long` or `raw`."""
+    dtype: str
+    """What their matrices and kernels were rounded to: `bf16`, `fp16`; `float32` is as they were."""
+
+
+@dataclass(frozen=True)
 class Resumed:
     """The run goes on from `checkpoint`; later steps of earlier attempts are void."""
 
@@ -251,7 +265,7 @@ class Evaluated:
 
 
 Making = Started | Imported | Resumed | Progress | HeldOut | Saved | Previewed | Stopped | Finished
-Payload = Making | Sampled | Evaluated
+Payload = Making | Sampled | Evaluated | Exported
 
 KINDS: dict[str, type] = {
     "started": Started,
@@ -265,6 +279,7 @@ KINDS: dict[str, type] = {
     "finished": Finished,
     "sampled": Sampled,
     "evaluated": Evaluated,
+    "exported": Exported,
 }
 """Every kind of event and its payload: a new kind is one class and one line."""
 

@@ -20,6 +20,7 @@ from triptych.record.events import (
     Device,
     Evaluated,
     Event,
+    Exported,
     Finished,
     HeldOut,
     Imported,
@@ -126,6 +127,11 @@ class History:
         """The import of a model that was trained elsewhere; None for a run that was trained here."""
         return self.origin if isinstance(self.origin, Imported) else None
 
+    @property
+    def exported(self) -> Exported | None:
+        """What became of the run where this is a small copy of it; None: it is the run itself."""
+        return next((e.data for e in reversed(self.events) if isinstance(e.data, Exported)), None)
+
     def refuse_written(self) -> None:
         """Raise `UserError` where a person wrote the run's figures down, so that there is no model in it."""
         if isinstance(self.origin, Started) and self.origin.written_in:
@@ -191,7 +197,7 @@ class History:
     @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt in order, with its time, whether its steps still hold or not."""
-        beside = Imported | Sampled | Evaluated
+        beside = Imported | Sampled | Evaluated | Exported
         training = [event for event in self.events if not isinstance(event.data, beside)]
         numbers = sorted({event.attempt for event in training})
         stretches = [[event for event in training if event.attempt == number] for number in numbers]

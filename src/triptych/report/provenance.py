@@ -12,7 +12,7 @@ from triptych.report.document import Block, Command, Items, Paragraph, Table
 from triptych.report.language import Language
 from triptych.report.rows import headline, ranked, rows_of
 from triptych.report.run import Run, distinct
-from triptych.report.training import device
+from triptych.report.training import device, weights_name
 
 
 def provenance(run: Run, words: Language, *, live: bool = False) -> list[Block]:
@@ -20,7 +20,12 @@ def provenance(run: Run, words: Language, *, live: bool = False) -> list[Block]:
     if isinstance(run.origin, Started) and run.origin.written_in:
         digest = run.origin.written_digest[: numbers.DIGEST]
         return [Items((words("written_in", file=run.origin.written_in, digest=digest),))]
-    blocks: list[Block] = [Items((words("environment", versions=_environment(run, words)),))]
+    told = [words("environment", versions=_environment(run, words))]
+    if copy := run.history.exported:
+        weights = weights_name(copy.weights, words)
+        said = {"run": copy.run, "checkpoint": copy.checkpoint, "weights": weights, "dtype": copy.dtype}
+        told.append(words("copy_of", **said))
+    blocks: list[Block] = [Items(tuple(told))]
     if len(run.attempts) > 1 or any(attempt.end != "finished" for attempt in run.attempts):
         blocks.append(_attempts(run, words))
     if live:
@@ -96,7 +101,8 @@ def next_command(run: Run) -> str:
     """Return what takes the run on: train to the end, sample, evaluate, or draw from the best row."""
     folder = shlex.quote(run.folder)
     conditional = run.origin.conditional
-    if not (run.history.finished or run.history.imported):
+    model_alone = run.history.imported or run.history.exported
+    if not (run.history.finished or model_alone):
         place = PurePosixPath(run.folder)
         name = f" --name {shlex.quote(place.name)}" if place.name != run.origin.name else ""
         runs = f" --runs {shlex.quote(str(place.parent))}" if str(place.parent) != "runs" else ""
@@ -108,7 +114,7 @@ def next_command(run: Run) -> str:
         return f"triptych sample {folder}{scale} --gif"
     if len(rows) < 2:
         scales = " --guidance 1 1.5 2 3" if conditional else ""
-        checkpoints = "" if run.history.imported else " --checkpoint last best-mse"
+        checkpoints = "" if model_alone else " --checkpoint last best-mse"
         return f"triptych evaluate {folder}{checkpoints}{scales}"
     metric = headline(rows)
     best = ranked(rows, metric)[0][1].passport if metric else rows[-1].passport

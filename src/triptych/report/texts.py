@@ -191,6 +191,10 @@ GENERAL: dict[str, tuple[str, str]] = {
         "由人工记录于 {file}（sha256 {digest}）：其他程序的结果，此处无法核验。",
     ),
     "environment": ("Environment: {versions}", "运行环境：{versions}"),
+    "copy_of": (
+        "This is a small copy of the run {run}: of its models it holds {checkpoint}, {weights}, in {dtype}",
+        "这是运行 {run} 的精简副本：其中的模型为 {checkpoint}（{weights}，{dtype}）",
+    ),
     "attempt": ("Attempt", "次序"),
     "kept_epochs": ("Epochs", "轮次区间"),
     "from_to": ("{start} to {end}", "{start} 至 {end}"),
