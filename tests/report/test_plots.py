@@ -177,6 +177,16 @@ def test_seconds_of_another_device_are_not_drawn_beside_these(run):
     assert lines(seconds) == {"DDIM": ([0.001, 0.005], [9.5, 8.0])}
 
 
+def test_samplers_of_one_cost_stand_above_it(run):
+    """Warnings are errors here: matplotlib gives one where it is left to find the ends of such an axis."""
+    for sampler, distance in (("ddim:10", 8.0), ("deis:10", 9.0)):
+        run.evaluate(200, (fid(distance),), sampler=sampler, network_calls=10, took=5.0, guidance=1.0)
+    for axes, cost in zip(drawn(run)["cost"].axes, (10, 0.0005), strict=True):
+        assert lines(axes) == {"DDIM": ([cost], [8.0]), "DEIS": ([cost], [9.0])}
+        left, right = axes.get_xlim()
+        assert left < cost < right
+
+
 def test_a_sampler_looks_the_same_in_both_panels_and_like_no_other(run):
     """Also where the second panel lacks one that comes first in the other."""
     names = (

@@ -283,7 +283,6 @@ KINDS: dict[str, type] = {
 }
 """Every kind of event and its payload: a new kind is one class and one line."""
 
-
 P = TypeVar("P", bound=Payload)
 
 

@@ -157,6 +157,8 @@ def _draw_cost(rows: Sequence[Row], metric: str, canvas: Canvas) -> None:
     }
     for axes, (shown, label, cost) in zip(panels(canvas, 1, len(costs)), costs, strict=True):
         axes.set_xscale("log")
+        if len(alone := set(map(cost, shown))) == 1:  # an axis of one value has no ends of its own
+            axes.set_xlim(min(alone) / 2, min(alone) * 2)
         points: list[tuple[float, float, str, str]] = []
         for line in _alike(shown, lambda row: sampler_parts(row.passport.sampler)[0]):
             line = sorted(line, key=cost)
