@@ -36,6 +36,25 @@ def test_points_are_held_out_errors_at_images_seen_and_device_hours(two):
     assert errors == pytest.approx([0.03 + (3350 - epoch) * 1e-6 for epoch in (50, 100, 150, 200)])
 
 
+def test_short_courses_are_drawn_in_smaller_units(two, tmp_path):
+    short = [RunWriter(tmp_path / name, epochs=4) for name in ("c", "d")]
+    for run in short:
+        run.train(range(1, 5))
+        for epoch in (2, 4):
+            run.append(HeldOut(epoch, 0.03 - epoch * 1e-3, True, 1.0), epoch)
+    for runs, labels, factors in (
+        (two, ["images seen (millions)", "device-hours"], (1, 1)),
+        (short, ["images seen (thousands)", "device-minutes"], (1e3, 60)),
+    ):
+        found = races(read(*runs))
+        canvas = Canvas(layout="constrained")
+        draw_races(found, canvas)
+        assert [axes.get_xlabel() for axes in canvas.axes] == labels
+        for place, (axes, factor) in enumerate(zip(canvas.axes, factors, strict=True)):
+            points = [factor * point[place] for point in found[0].courses[0].points]
+            assert axes.lines[0].get_xdata() == pytest.approx(points)
+
+
 def test_time_that_was_lost_counts(tmp_path):
     run = RunWriter(tmp_path / "run", epochs=200)
     run.train(range(1, 81))  # killed: the last 30 are taken again

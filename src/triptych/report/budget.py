@@ -22,6 +22,13 @@ HELD_OUT = "held-out MSE"
 LEAST = 2
 """Models, and points of a line, that make a picture."""
 
+Units = tuple[tuple[str, float], tuple[str, float]]
+"""A unit with its factor, and a smaller one for where everything is less than one of it."""
+UNITS: tuple[Units, Units] = (
+    (("images seen (millions)", 1.0), ("images seen (thousands)", 1e3)),
+    (("device-hours", 1.0), ("device-minutes", 60.0)),
+)
+
 
 @dataclass(frozen=True)
 class Course:
@@ -64,20 +71,22 @@ def _drawable(race: Race) -> Race:
 
 
 def draw_races(found: Sequence[Race], canvas: Figure) -> None:
-    """Draw each race twice: against images seen, and against device-hours."""
+    """Draw each race twice: against images seen, and against time of the devices; in units that fit."""
     canvas.set_size_inches(9.6, 3.2 * len(found))
     names = list(dict.fromkeys(course.name for race in found for course in race.courses))
     axes = iter(panels(canvas, len(found), 2))
     for race in found:
-        for place, label in ((0, "images seen (millions)"), (1, "device-hours")):
-            _draw(next(axes), race, place, label, names)
+        for place, units in enumerate(UNITS):
+            _draw(next(axes), race, place, units, names)
     legend(canvas)
 
 
-def _draw(axes: Axes, race: Race, place: int, label: str, names: Sequence[str]) -> None:
+def _draw(axes: Axes, race: Race, place: int, units: Units, names: Sequence[str]) -> None:
+    most = max(point[place] for course in race.courses for point in course.points)
+    label, factor = units[0] if most >= 1 else units[1]
     for course in race.courses:
         colour = COLOURS[names.index(course.name) % len(COLOURS)]
-        x, y = [point[place] for point in course.points], [point[2] for point in course.points]
+        x, y = [factor * point[place] for point in course.points], [point[2] for point in course.points]
         axes.plot(x, y, color=colour, lw=1.4, marker="o", ms=3, label=course.name)
     fit_scale(axes, [point[2] for course in race.courses for point in course.points], 3.0)
     quieten(axes, race.title, label)
