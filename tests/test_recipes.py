@@ -144,3 +144,29 @@ def test_a_base_that_is_none_is_one_line(text, told, tmp_path):
     with pytest.raises(UserError) as refused:
         load_experiment(str(recipe))
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 1\ndevice: cpu\nseed: 2", "line 3: seed is there a second time, after line 1; mend the file"),
+        ("training: {epochs: 1, epochs: 2}", "line 1: epochs is there a second time, after line 1"),
+        (
+            "training:\n  batch-size: 8\n  batch_size: 9",
+            "line 3: batch_size is there a second time, after line 2",
+        ),
+    ],
+)
+def test_a_field_that_is_said_twice_is_told(text, told, tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text)
+    with pytest.raises(UserError) as refused:
+        load_experiment(str(recipe))
+    assert told in str(refused.value)
+
+
+def test_fields_that_are_taken_over_may_be_said_again(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("base: digits-unet\ntraining: {<<: {epochs: 3, batch_size: 8}, epochs: 4}")
+    training = load_experiment(str(recipe)).training
+    assert (training.epochs, training.batch_size) == (4, 8)

@@ -13,6 +13,9 @@ from triptych.errors import UserError
 NAME = re.compile(r"\w[\w.-]{0,99}")
 """What a run or a data set may be called, so that a folder can bear the name."""
 
+MERGE = "tag:yaml.org,2002:merge"
+"""What YAML calls the key `<<`, which takes over fields that may be said again."""
+
 MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError)
 """What PyYAML raises beside its own errors, for values such as `2024-13-45` or `!!int x`."""
 
@@ -97,6 +100,22 @@ def find_recipe(recipe: str) -> tuple[str, str]:
     return recipe, (files("triptych.recipes") / f"{recipe}.yaml").read_text(encoding="utf-8")
 
 
+class PlainLoader(yaml.SafeLoader):
+    """Reads plain values alone, and no field twice: which of the two was meant nobody knows."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return a mapping; ConstructorError at the second of two keys that name the same field."""
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                name = key.value.replace("-", "_")
+                if name in seen:
+                    told = f"{key.value[:60]} is there a second time, after line {seen[name]}"
+                    raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+                seen[name] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep)
+
+
 def parse_recipe(recipe: str, text: str) -> dict:
     """Return the nested fields of a recipe's text; see `parse_fields`."""
     return parse_fields(f"recipe {recipe}", text)
@@ -113,7 +132,7 @@ def parse_fields(asked: str, text: str) -> dict:
         UserError: it is no YAML, or no mapping.
     """
     try:
-        fields = yaml.safe_load(text)
+        fields = yaml.load(text, Loader=PlainLoader)
         if isinstance(fields, dict):
             as_tokens(fields)  # follows every alias, also one that leads back to itself
     except RecursionError as error:
