@@ -31,12 +31,12 @@ LONGEST = 800
 """Seconds of a test: kernels are compiled in them."""
 
 MEASURED = {
-    "scan": ["device-scan"],
-    "training-unet": ["device-training", "--matching", "unet,"],
-    "training-dit": ["device-training", "--matching", "dit,"],
-    "training-dim": ["device-training", "--matching", "dim,"],
-    "sampling": ["device-sampling"],
-    "evaluation": ["device-evaluation"],
+    "scan": ["device-scan", "--profile"],
+    "training-unet": ["device-training", "--matching", "unet,", "--profile"],
+    "training-dit": ["device-training", "--matching", "dit,", "--profile"],
+    "training-dim": ["device-training", "--matching", "dim,", "--profile"],
+    "sampling": ["device-sampling", "--profile"],
+    "evaluation": ["device-evaluation"],  # of a million kernels, which no profiler holds
 }
 """Cases of the benchmarks by part: training by backbone, as compilation takes minutes."""
 

@@ -51,9 +51,9 @@ def html(document: Document, words: Language, pixels: Pixels, refresh: int = 0) 
         f'{BEGINNING}<html lang="{words("html_language")}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{reload}'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-        f"{_contents(document, words)}\n<main>\n<header>\n<h1>{title}</h1>\n"
+        f"<header>\n<h1>{title}</h1>\n"
         f"<p><time>{escape(document.date)}</time> UTC</p>\n<ul class=tags>{tags}</ul>\n</header>\n"
-        f"{blocks}\n</main>\n</body>\n</html>\n"
+        f"{_contents(document, words)}\n<main>\n{blocks}\n</main>\n</body>\n</html>\n"
     )
 
 
