@@ -13,6 +13,8 @@ from one_device import NOWHERE, OneDevice
 from torch import nn
 from training import worker
 
+from triptych.backbones.state_space.chunks import CHUNK
+from triptych.backbones.state_space.ssd import ssd
 from triptych.denoiser import Denoiser
 from triptych.diffusion.objectives import WEIGHTS, PredictionMSE
 from triptych.diffusion.predictions import PREDICTIONS
@@ -155,12 +157,27 @@ def test_every_objective(weight, times):
     taken(takes)
 
 
-def test_an_average_of_weights():
-    network = SHALLOW["unet"].build(1, 8, 3).to(NOWHERE)
-    average = SHALLOW["unet"].build(1, 8, 3).to(NOWHERE)
+@pytest.mark.parametrize("kind", SMALL)
+def test_an_average_of_weights_takes_few_operations_however_many_there_are(kind):
+    network, average = (SMALL[kind].build(1, 8, 3).to(NOWHERE) for _ in range(2))
     with OneDevice() as mode:
         update_ema(average, network, 0.9, torch.zeros((), dtype=torch.bool, device=NOWHERE))
-    assert mode.seen > 0
+    assert 0 < mode.seen <= 6
+
+
+def operations_of_a_scan(tokens: int) -> int:
+    x, dt = torch.zeros(2, tokens, 4, 8), torch.ones(2, tokens, 4)
+    write, read = (torch.zeros(2, tokens, 1, 6) for _ in range(2))
+    leaves = [t.to(NOWHERE).requires_grad_() for t in (x, dt, -torch.ones(4), write, read)]
+    with OneDevice() as mode:
+        ssd(*leaves).sum().backward()
+    return mode.seen
+
+
+def test_a_scan_takes_few_operations_more_for_many_more_tokens():
+    few, many = operations_of_a_scan(2 * CHUNK), operations_of_a_scan(16 * CHUNK)
+    assert many - few < 14 * 30  # of each chunk: one state and its gradient
+    assert many < 3 * few
 
 
 EXTRACTORS = {

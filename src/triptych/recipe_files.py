@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from triptych.errors import UserError
 
@@ -111,7 +112,7 @@ class PlainLoader(yaml.SafeLoader):
                 name = key.value.replace("-", "_")
                 if name in seen:
                     told = f"{key.value[:60]} is there a second time, after line {seen[name]}"
-                    raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+                    raise ConstructorError(None, None, told, key.start_mark)
                 seen[name] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from triptych.training.ema import ema_decay, update_ema
+from triptych.training.ema import ema_decay, move, update_ema
 
 
 def test_half_life_is_counted_in_images():
@@ -31,3 +31,16 @@ def test_update_is_the_weighted_mean():
     update_ema(average, network, 0.9)
     for old, new, mean in zip(before, network.parameters(), average.parameters(), strict=True):
         torch.testing.assert_close(mean, 0.9 * old + 0.1 * new)
+
+
+def test_a_share_that_the_device_knows_is_that_of_the_host():
+    generator = torch.Generator().manual_seed(0)
+    kept, new = ([torch.randn(n, 3, generator=generator) for n in (1, 5, 40)] for _ in range(2))
+    right = [old.clone() for old in kept]
+    torch._foreach_lerp_(right, new, 0.02)
+    move(kept, new, torch.tensor(0.02))
+    for found, expected in zip(kept, right, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    before = [old.clone() for old in kept]
+    move(kept, new, torch.tensor(0.02) * ~torch.tensor(True))
+    assert all(torch.equal(a, b) for a, b in zip(kept, before, strict=True))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -26,18 +24,22 @@ def update_ema(average: nn.Module, network: nn.Module, decay: float, masked: Ten
         average: a network of averaged weights.
         network: the one in training.
         decay: in [0, 1].
-        masked: bool []; where it is true the average stays as it is, whatever the network holds.
+        masked: bool []; where it is true the average stays. The network's weights are finite then, as
+            the step that would have spoilt them was left out.
     """
     kept: list[Tensor] = list(average.parameters())
     new: list[Tensor] = list(network.parameters())
-    if masked is not None:
-        if masked.device.type != "cpu":
-            new = unless(masked, new, kept)
-        elif masked:  # asking costs nothing here, copies would
-            return
-    torch._foreach_lerp_(kept, new, 1.0 - decay)
+    if masked is not None and masked.device.type != "cpu":
+        move(kept, new, (1.0 - decay) * ~masked)
+    elif masked is None or not masked:  # asking costs nothing here, copies would
+        torch._foreach_lerp_(kept, new, 1.0 - decay)
 
 
-def unless(masked: Tensor, new: Sequence[Tensor], kept: Sequence[Tensor]) -> list[Tensor]:
-    """Return the `new` tensors, or the `kept` ones where `masked`, without the host being asked."""
-    return [torch.where(masked, old, tensor) for tensor, old in zip(new, kept, strict=True)]
+def move(kept: list[Tensor], new: list[Tensor], share: Tensor) -> None:
+    """Move tensors by a `share` [] of what parts them from the `new` ones, which no host has to know.
+
+    In three operations on all of them, where one on each would keep the host busy.
+    """
+    apart = torch._foreach_sub(new, kept)
+    torch._foreach_mul_(apart, share)
+    torch._foreach_add_(kept, apart)

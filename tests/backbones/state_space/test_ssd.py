@@ -7,9 +7,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from triptych.backbones.state_space import chunked_scan
+from triptych.backbones.state_space import chunks_at_once, chunks_in_turn
 from triptych.backbones.state_space import ssd as module
-from triptych.backbones.state_space.chunked_scan import CHUNK
+from triptych.backbones.state_space.chunks import CHUNK
 from triptych.backbones.state_space.ssd import mirrored_reference, ssd, ssd_mirrored, ssd_reference
 
 NAMES = ("y", "x", "dt", "A", "B", "C", "D")
@@ -83,10 +83,39 @@ def test_the_length_of_chunks_changes_nothing(monkeypatch):
     tensors = inputs(groups=2)
     found = []
     for busy in (1, 2**30):
-        monkeypatch.setattr(chunked_scan, "BUSY", busy)
+        monkeypatch.setattr(chunks_in_turn, "BUSY", busy)
         found.append(results(lambda *t: ssd(*t, reverse=(True, False)), tensors, torch.float64))
     assert not torch.equal(found[0][0], found[1][0])  # they were cut otherwise
     assert_equal(*found, 1e-12)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("way", WAYS)
+def test_chunks_at_once_are_chunks_in_turn(way, strength, monkeypatch):
+    """In values, gradients and pictures; and, as they are, the recurrence."""
+    reverse = WAYS[way]
+    tensors = inputs(STRENGTHS[strength], length=3 * CHUNK, groups=len(reverse))
+    expected = results(lambda *t: ssd_reference(*t, reverse=reverse), tensors, torch.float64)
+    in_turn = results(lambda *t: ssd(*t, reverse=reverse), tensors, torch.float64)
+    monkeypatch.setattr(chunks_at_once, "fits", lambda x: x.shape[1] % CHUNK == 0)
+    assert_equal(results(lambda *t: ssd(*t, reverse=reverse), tensors, torch.float64), in_turn, 1e-12)
+    single = results(lambda *t: ssd(*t, reverse=reverse), tensors, torch.float32)
+    assert_equal(single, expected, 5e-6)
+    with torch.no_grad():
+        drawn = ssd(*(t.detach().float() for t in tensors), reverse=reverse)
+    torch.testing.assert_close(drawn, single[0], rtol=0, atol=0)
+
+
+def test_chunks_at_once_are_for_other_devices_than_processors():
+    there = torch.device("meta")
+    for tokens, device, fits in (
+        (3 * CHUNK, there, True),
+        (CHUNK, there, True),
+        (CHUNK + 1, there, False),
+        (CHUNK // 2, there, False),  # one short chunk either way
+        (3 * CHUNK, torch.device("cpu"), False),
+    ):
+        assert chunks_at_once.fits(torch.empty(2, tokens, 4, 5, device=device)) == fits
 
 
 def test_a_token_sees_those_before_it_or_those_behind_it():
