@@ -51,7 +51,7 @@ def refuse_other_images(dataset: Dataset, trained_on: DataSummary, asked: str) -
 
 
 class Run:
-    """A folder that `triptych train` or `triptych import` made.
+    """A folder that `triptych train`, `import` or `export --format run` made.
 
     Args:
         folder: path of the run.

@@ -89,7 +89,8 @@ def test_only_plain_file_names_are_followed(folder: Path, name: object):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda fields: fields.update(format=2), "format is '2'; this program reads 1"),
+        (lambda fields: fields.update(format=3), "format is '3'; this program reads 1 and 2"),
+        (lambda fields: fields.update(format=2), "altered after it was written"),  # which it is not
         (lambda fields: fields.pop("format"), "format"),
         (lambda fields: fields.update(parts=[]), "lists no parts"),
         (lambda fields: fields.pop("state"), "malformed entry"),

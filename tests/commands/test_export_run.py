@@ -1,6 +1,7 @@
 """A small copy of a run: every command takes it for the run itself, and it says what it is."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import torch
 from commands.command_line import say, the_line
 from training.tiny import train
 
+from triptych.checkpoints.contents import Contents
 from triptych.checkpoints.find import FOLDER
 from triptych.checkpoints.manifest import Manifest
 from triptych.checkpoints.read import read
-from triptych.record.events import Exported
+from triptych.checkpoints.write import write
+from triptych.exchange.small_copy import pictures
+from triptych.record.events import Event, Exported, Previewed
+from triptych.record.history import History
 from triptych.record.record import Record
 from triptych.runs import Run
 
@@ -82,7 +87,7 @@ def test_it_holds_one_model_and_everything_else(runs, copied):
     before = (runs / "tiny" / "record.jsonl").read_bytes()
     assert (out / "record.jsonl").read_bytes().startswith(before)
     last = Record.of_run(out).events()[-1]
-    assert last.data == Exported("tiny", LAST, "ema", "bf16")
+    assert last.data == Exported("tiny", LAST, "ema", "bf16", manifest.digest("ema"))
     pictures = {
         path.relative_to(out).as_posix() for path in out.rglob("*") if path.suffix in (".png", ".gif")
     }
@@ -149,31 +154,181 @@ def test_the_checkpoint_that_is_not_in_it_is_told(copied, capsys):
     assert f"epoch 2 is not there; name one of {LAST}" in line
 
 
-def test_a_record_that_is_being_written_comes_over_in_whole_lines(runs, tmp_path):
+@pytest.mark.parametrize("tail", [b"", b'{"kind": "prog'])
+def test_every_whole_event_of_a_record_comes_over(tail, runs, tmp_path):
+    """Also the last one where its newline is missing, as after a crash."""
     torn = tmp_path / "torn"
     shutil.copytree(runs / "tiny", torn)
     whole = (torn / "record.jsonl").read_bytes()
-    (torn / "record.jsonl").write_bytes(whole + b'{"kind": "prog')
+    (torn / "record.jsonl").write_bytes(whole + tail if tail else whole[:-1])
     assert say("export", torn, "--format", "run", "--out", tmp_path / "out", "--quiet") == 0
     assert (tmp_path / "out" / "record.jsonl").read_bytes().startswith(whole + b'{"kind": "exported"')
 
 
-def test_pictures_outside_of_the_run_stay_there(runs, tmp_path):
+def pictured(*names: str) -> History:
+    """Return the history of a run whose previews have these names."""
+    previews = [Previewed(1.0, name, "ddim:2", 1.0, 4, 0.1) for name in names]
+    return History(
+        tuple(Event("previewed", 1, 0, 0.0, preview) for preview in previews), Path("record.jsonl")
+    )
+
+
+def test_pictures_are_those_in_the_run_s_own_folders():
+    inside = ("previews/a.png", "samples/b/grid.png", "evaluations/c.png", "samples/..b/ d.png")
+    outside = (
+        *(
+            "../a.png",
+            "/a.png",
+            "previews/../../a.png",
+            "previews/./a.png",
+            "previews//a.png",
+            "a.png",
+            "previews",
+        ),
+        *(
+            "checkpoints/epoch-00004/x.png",
+            ".lock",
+            "config.yaml",
+            "..\\a.png",
+            "previews\\a.png",
+            "C:\\a.png",
+        ),
+        *("previews/C:a.png", "previews/..\\..\\a.png", "samples/a\0.png", ""),
+    )
+    assert list(pictures(pictured(*inside, *outside, *inside))) == list(inside)
+
+
+def test_links_and_files_that_are_no_pictures_stay_there(runs, tmp_path):
     odd = tmp_path / "odd"
     shutil.copytree(runs / "tiny", odd)
     record = (odd / "record.jsonl").read_text()
-    grid = next(line for line in record.splitlines() if '"previewed"' in line)
-    secret = next((runs / "tiny" / "previews").iterdir())
-    for name in ("../secret.png", "/secret.png", str(secret)):
-        event = json.loads(grid)
-        event["data"]["picture"] = name
+    drawn = next(line for line in record.splitlines() if '"previewed"' in line)
+    for name in ("link.png", "folder/picture.png", "text.png", "none.png"):
+        event = json.loads(drawn)
+        event["data"]["picture"] = f"previews/{name}"
         record += json.dumps(event) + "\n"
     (odd / "record.jsonl").write_text(record)
-    shutil.copyfile(secret, tmp_path / "secret.png")
-    (odd / "previews" / "link.png").symlink_to(tmp_path / "secret.png")
-    assert say("export", odd, "--format", "run", "--out", tmp_path / "in" / "out", "--quiet") == 0
-    assert not (tmp_path / "in" / "secret.png").exists()
-    assert not (tmp_path / "in" / "out" / "previews" / "link.png").exists()
+    secret = tmp_path / "outside" / "picture.png"
+    secret.parent.mkdir()
+    shutil.copyfile(next((runs / "tiny" / "previews").iterdir()), secret)
+    (odd / "previews" / "link.png").symlink_to(secret)
+    (odd / "previews" / "folder").symlink_to(secret.parent)
+    (odd / "previews" / "text.png").write_text("no picture")
+    assert say("export", odd, "--format", "run", "--out", tmp_path / "out", "--quiet") == 0
+    here, there = (
+        {path.name for path in (f / "previews").iterdir()} for f in (tmp_path / "out", runs / "tiny")
+    )
+    assert here == there
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("bf16", "float32", "bf16"),
+        ("bf16", "bf16", "bf16"),
+        ("fp16", "bf16", "fp16, bf16"),
+        ("float32", "fp16", "fp16"),
+    ],
+)
+def test_a_copy_of_a_copy_tells_all_that_its_weights_were_rounded_to(
+    first, second, told, copied, tmp_path, capsys
+):
+    out, again = copied("--dtype", first), tmp_path / "again"
+    assert say("export", out, "--format", "run", "--out", again, "--dtype", second, "--quiet") == 0
+    assert Record.of_run(again).history().exported.dtype == told
+    if second == "float32":  # nothing is made larger for nothing
+        stored = read(again / FOLDER / LAST).tensors["ema"]
+        assert {t.dtype for t in stored.values() if t.ndim > 1} == {torch.bfloat16}
+
+
+def test_the_best_of_all_is_not_the_only_one_for_that(runs, copied, capsys):
+    best = Record.of_run(runs / "tiny").history().best_held_out
+    assert best.step > 6
+    line = the_line(
+        capsys, "sample", copied("--checkpoint", "epoch-2"), "--checkpoint", "best-mse", "--quiet"
+    )
+    assert "is not there; name one of epoch-00002" in line
+
+
+def test_a_copy_without_its_model_is_told(copied, capsys):
+    out = copied()
+    shutil.rmtree(out / FOLDER / LAST)
+    assert f"{LAST}: its folder is gone" in the_line(capsys, "verify", out, "--quiet")
+
+
+def test_figures_of_rounded_weights_are_rows_of_their_own(copied, tmp_path, capsys):
+    out = copied()
+    row = ("--sampler", "ddim:2", "--guidance", "1", "--count", "20", "--force", "--quiet")
+    assert say("evaluate", out, *row, "--metrics", "classifier_accuracy") == 0
+    assert say("report", out, "--out", tmp_path / "report.md", "--quiet") == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "| usual average |" in text
+    assert "| usual average, bf16 |" in text
+
+
+def test_a_copy_is_told_from_its_run(runs, copied, tmp_path):
+    out = copied()
+    assert say("report", runs / "tiny", out, "--out", tmp_path / "report.md", "--quiet") == 0
+    overview = (tmp_path / "report.md").read_text()
+    assert "| 1 | Diffusion Transformer, tiny |" in overview
+    assert "| 2 | Diffusion Transformer, tiny (copy) |" in overview
+
+
+def test_info_tells_of_the_copy(copied, capsys):
+    out = copied()
+    capsys.readouterr()
+    assert say("info", out) == 0
+    printed = capsys.readouterr().out
+    assert f"a copy of the run tiny: {LAST}, ema, bf16" in printed
+    assert "time left" not in printed
+    assert "checkpoints" not in printed
+
+
+def test_the_next_command_is_one_that_the_copy_can_do(runs, tmp_path, capsys):
+    several = tmp_path / "several"
+    shutil.copytree(runs / "tiny", several)
+    row = ("--sampler", "ddim:2", "--guidance", "1", "2", "--count", "20", "--force", "--quiet")
+    rows = ("--checkpoint", "epoch-2", "last", "--ema", "ema", "none", "--metrics", "classifier_accuracy")
+    assert say("evaluate", several, *row, *rows) == 0
+    out = tmp_path / "out"
+    chosen = ("--checkpoint", "epoch-2", "--quiet")
+    assert say("export", several, "--format", "run", "--out", out, *chosen) == 0
+    assert say("report", out, "--out", tmp_path / "report.md", "--quiet") == 0
+    (line,) = [
+        line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("triptych ")
+    ]
+    assert "--checkpoint" not in line and "--ema" not in line
+    verb, _, *options, _, _ = shlex.split(line)[1:]
+    assert (verb, say(verb, out, *options, "--count", "10", "--quiet")) == ("sample", 0)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_guide_that_the_copy_cannot_follow_is_told(runs, tmp_path, capsys):
+    led = tmp_path / "led"
+    shutil.copytree(runs / "tiny", led)
+    config = (led / "config.yaml").read_text().replace("guide: cfg\n", "guide: cfg,against=epoch-2\n", 1)
+    (led / "config.yaml").write_text(config)
+    capsys.readouterr()
+    assert say("export", led, "--format", "run", "--out", tmp_path / "out", "--quiet") == 0
+    assert "its recipe guides against epoch-2, which the copy does not hold" in capsys.readouterr().err
+
+
+def test_a_run_needs_no_import(copied, tmp_path, capsys):
+    line = the_line(capsys, "import", copied(), "--runs", tmp_path / "runs")
+    assert "it is a run already; sample or evaluate it where it lies" in line
+
+
+def test_it_is_not_put_into_the_run(runs, capsys):
+    line = the_line(capsys, "export", runs / "tiny", "--format", "run", "--out", runs / "tiny" / "inside")
+    assert "it lies in the run itself" in line
+    assert not (runs / "tiny" / "inside").exists()
+
+
+def test_a_broken_copy_is_to_be_restored(copied, capsys):
+    out = copied()
+    (out / FOLDER / LAST / "ema.safetensors").write_bytes(b"")
+    line = the_line(capsys, "sample", out, "--quiet")
+    assert "ema.safetensors has 0 bytes" in line and "restore" in line and "name one of" not in line
 
 
 @pytest.mark.parametrize(
@@ -181,7 +336,7 @@ def test_pictures_outside_of_the_run_stay_there(runs, tmp_path):
     [
         (("--max-file-mb", "0"), "--max-file-mb 0: out of range"),
         (("--max-file-mb", "nan"), "--max-file-mb nan: out of range"),
-        (("--max-file-mb", "0.0005"), "alone takes"),
+        (("--max-file-mb", "0.0005"), "alone takes 4,355 bytes; say --max-file-mb 0.005 or more"),
         (("--dtype", "int8"), "--dtype"),
         (("--ema", "ema_short"), "choose from ema, ema_long, none, best"),
     ],
@@ -201,9 +356,6 @@ def test_other_programs_files_are_as_these_have_them(option, runs, tmp_path, cap
 def test_too_large_for_half_precision_is_told(runs, tmp_path, capsys):
     large = tmp_path / "large"
     shutil.copytree(runs / "tiny", large)
-    from triptych.checkpoints.contents import Contents
-    from triptych.checkpoints.write import write
-
     found = read(large / FOLDER / LAST)
     name = next(name for name, tensor in found.tensors["ema"].items() if tensor.ndim > 1)
     found.tensors["ema"][name][0] = 1e6

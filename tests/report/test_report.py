@@ -119,13 +119,6 @@ def test_device_hours_and_energy_add_up_over_attempts(joules, told, tmp_path):
     assert training.get("Energy") == told
 
 
-def test_hours_of_a_short_run_are_told_too(tmp_path):
-    run = RunWriter(tmp_path / "runs" / "dim", epochs=100)
-    run.append(Finished(100, Times(60, 0, 0, 0, 60)), 100)
-    training = items(section(write([run.folder], tmp_path), "1.2.1 Training"))
-    assert training["Device-hours"] == "0.083"  # a minute of five devices
-
-
 @pytest.mark.parametrize(
     ("warmup", "decay", "told"),
     [

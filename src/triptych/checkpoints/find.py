@@ -99,8 +99,11 @@ def resolve(run_folder: Path, wanted: str, chosen: Mapping[str, str] | None = No
     chosen = chosen or {}
     if wanted in ("last", "best-mse"):
         newest, skipped = newest_valid(root)
+        if newest is None and skipped:
+            asked = f"checkpoint {wanted!r} of {run_folder}"
+            raise UserError(asked, f"none is whole ({skipped[0][1]})", "restore one from a copy")
         if newest is None:
-            raise _unknown(run_folder, wanted, skipped[0][1] if skipped else None)
+            raise _unknown(run_folder, wanted, None)
         if wanted == "last":
             return newest
         position = best_mse(read_state(newest))

@@ -13,7 +13,8 @@ from typing import Any
 
 from triptych.errors import UserError
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""Versions of a manifest that are read: the second one is of parts of several files."""
 FILE_NAME = "manifest.json"
 LARGEST = 1 << 20
 """Bytes. No honest manifest is longer, and a longer one is not read."""
@@ -101,8 +102,9 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the one spelling of this manifest; its last line is the sha256 of the rest."""
+        several = any(len(files) > 1 for files in self.parts.values())
         fields = {
-            "format": FORMAT,
+            "format": FORMATS[several],
             "parts": {part: _as_json(files) for part, files in sorted(self.parts.items())},
             "state": self.state.to_json(),
         }
@@ -118,8 +120,11 @@ class Manifest:
             raise ValueError("its manifest is not JSON") from None
         if not isinstance(fields, dict) or not isinstance(fields.get("parts"), dict):
             raise ValueError("its manifest lists no parts")
-        if fields.get("format") != FORMAT:
-            raise ValueError(f"its format is {str(fields.get('format'))[:20]!r}; this program reads {FORMAT}")
+        if fields.get("format") not in FORMATS:
+            readable = " and ".join(map(str, FORMATS))
+            raise ValueError(
+                f"its format is {str(fields.get('format'))[:20]!r}; this program reads {readable}"
+            )
         for part in fields["parts"]:
             if not PART_NAME.fullmatch(part):
                 raise ValueError(f"its manifest has a part called {part[:80]!r}")
@@ -127,6 +132,9 @@ class Manifest:
             {part: _files_from_json(entry) for part, entry in fields["parts"].items()},
             ListedFile.from_json(fields.get("state"), ".json"),
         )
+        names = [file.name for file in manifest.files]
+        if len(set(names)) < len(names):
+            raise ValueError("its manifest names a file twice")
         if manifest.encode() != data:
             raise ValueError("its manifest was altered after it was written")
         return manifest

@@ -43,24 +43,34 @@ ENTRY = 200
 """Bytes of the header that a tensor takes at most, its name aside: type, shape, place, punctuation."""
 
 
+class TooLarge(ValueError):  # noqa: N818
+    """Tensor `name` alone takes a file of at least `least` bytes, and smaller ones were asked for."""
+
+    def __init__(self, name: str, least: int):
+        super().__init__(f"{name} alone takes {least:,} bytes")
+        self.name, self.least = name, least
+
+
 def split(tensors: Mapping[str, Tensor], largest: int | None) -> list[dict[str, Tensor]]:
     """Return tensors in groups, in their order, each for a file of at most `largest` bytes; None: in one.
 
     Raises:
-        ValueError: one tensor alone takes more.
+        TooLarge: one tensor alone takes more; it is the largest that is told.
     """
     groups: list[dict[str, Tensor]] = [{}]
+    if largest is None or not tensors:
+        return [dict(tensors)]
+    needs = {name: tensor.nbytes + ENTRY + len(json.dumps(name)) for name, tensor in tensors.items()}
+    most = max(needs, key=lambda name: needs[name])
+    if HEADER + needs[most] > largest:
+        raise TooLarge(most, HEADER + needs[most])
     taken = HEADER
     for name, tensor in tensors.items():
-        need = tensor.nbytes + ENTRY + len(json.dumps(name))
-        if largest is not None and taken + need > largest:
-            if HEADER + need > largest:
-                raise ValueError(f"{name} alone takes {HEADER + need:,} bytes")
-            if groups[-1]:
-                groups.append({})
+        if taken + needs[name] > largest:
+            groups.append({})
             taken = HEADER
         groups[-1][name] = tensor
-        taken += need
+        taken += needs[name]
     return groups
 
 

@@ -6,7 +6,6 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedReader
-from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,17 +18,27 @@ def verify(folder: Path) -> Manifest:
     """Check every byte of the checkpoint in `folder` and return its manifest; raises BrokenCheckpoint."""
     manifest = Manifest.load(folder)
     read_state(folder, manifest)
-    for file in chain.from_iterable(manifest.parts.values()):
-        with _opened(folder, file) as stream:
-            _compare(folder, file, hashlib.file_digest(stream, "sha256").hexdigest())
-        try:
-            with safe_open(folder / file.name, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise BrokenCheckpoint(
-                folder, f"{file.name} is no safetensors file ({_one_line(error)})"
-            ) from None
+    for files in manifest.parts.values():
+        held: set[str] = set()
+        for file in files:
+            names = _names_in(folder, file)
+            if twice := sorted(held & names):
+                raise BrokenCheckpoint(
+                    folder, f"{file.name} holds {twice[0][:80]!r}, as a file before it does"
+                )
+            held |= names
     return manifest
+
+
+def _names_in(folder: Path, file: ListedFile) -> set[str]:
+    """Return the names of the tensors in a file, once its bytes match its manifest entry."""
+    with _opened(folder, file) as stream:
+        _compare(folder, file, hashlib.file_digest(stream, "sha256").hexdigest())
+    try:
+        with safe_open(folder / file.name, framework="np") as tensors:
+            return set(tensors.keys())
+    except (SafetensorError, OSError) as error:
+        raise BrokenCheckpoint(folder, f"{file.name} is no safetensors file ({_one_line(error)})") from None
 
 
 def read_state(folder: Path, manifest: Manifest | None = None) -> dict[str, Any]:

@@ -26,6 +26,9 @@ MARGIN = 1 << 20
 
 
 SUFFIX = ".safetensors"
+"""Of a file of tensors."""
+LONGEST_STEM = 49
+"""Letters of a part's name that the names of its files begin with, where it has several."""
 
 
 class NonFiniteWeights(ArithmeticError):  # noqa: N818
@@ -108,7 +111,7 @@ def _write(
 
 def _stem(part: str, piece: int, pieces: int) -> str:
     """Return what a part's file is called that is one of several, without its suffix."""
-    return f"{part}-{piece + 1:05d}-of-{pieces:05d}"
+    return f"{part[:LONGEST_STEM]}-{piece + 1:05d}-of-{pieces:05d}"
 
 
 def _write_listed(

@@ -57,7 +57,7 @@ def run(tokens: Sequence[str]) -> int:
     check(options)
 
     from triptych.exchange.export import export  # loads torch
-    from triptych.exchange.small_copy import MEGABYTE, write_copy
+    from triptych.exchange.small_copy import write_copy
     from triptych.runs import Run
 
     opened = Run(options.run)
@@ -65,7 +65,7 @@ def run(tokens: Sequence[str]) -> int:
     with writing_to(options.out):
         if options.format == "run":
             dtype, megabytes = options.dtype or "bf16", options.max_file_mb or USUAL_MB
-            size = write_copy(opened, model, options.out, dtype=dtype, largest=int(megabytes * MEGABYTE))
+            size = write_copy(opened, model, options.out, dtype=dtype, largest=int(megabytes * 1e6))
         else:
             size = export(opened, model, options.out, options.format)
     if options.json:
@@ -81,9 +81,11 @@ def run(tokens: Sequence[str]) -> int:
 def check(options: ExportOptions) -> None:
     """Raise `UserError` for options that do not go together, or are out of range."""
     if options.max_file_mb is not None and not 0 < options.max_file_mb < math.inf:
-        raise UserError(f"--max-file-mb {options.max_file_mb:g}", "out of range", "choose more than 0")
+        asked = f"--max-file-mb {options.max_file_mb:g}"
+        raise UserError(asked, "out of range", f"choose a number of megabytes, such as {USUAL_MB:g}")
     if options.format != "run":
         for flag, value in (("--dtype", options.dtype), ("--max-file-mb", options.max_file_mb)):
             if value is not None:
                 found = f"the files of {options.format} have a form of their own"
-                raise UserError(f"{flag} {value}", found, "say --format run, or leave it out")
+                shown = value if isinstance(value, str) else f"{value:g}"
+                raise UserError(f"{flag} {shown}", found, "say --format run, or leave it out")

@@ -44,6 +44,8 @@ class Done:
     """Median of the last attempt that recorded any."""
     seconds_left: float | None
     """Of training alone, at that rate; None where no rate is known."""
+    copy: str = ""
+    """Of what run, and of which of its models, it is a small copy; empty: it is the run itself."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,13 @@ class Facts:
             "epochs": str(plan["epochs"]),
             "batch size": str(plan["batch_size"]),
             "steps": UNKNOWN if steps is None else numbers.count(steps),
-            "checkpoints": UNKNOWN if disk is None else size(disk),
-        }
+        } | self._disk(disk)
+
+    def _disk(self, disk: int | None) -> dict[str, str]:
+        """Return what checkpoints will take: of a copy there is one, and no other comes."""
+        if self.done is not None and self.done.copy:
+            return {}
+        return {"checkpoints": UNKNOWN if disk is None else size(disk)}
 
     def _done(self) -> dict[str, str]:
         done = self.done
@@ -145,7 +152,9 @@ class Facts:
         }
         if done.images_per_second is not None:
             rows["images per second"] = f"{done.images_per_second:,.0f}"
-        if done.seconds_left:
+        if done.copy:
+            rows = {"state": done.copy} | {title: text for title, text in rows.items() if title != "state"}
+        elif done.seconds_left:
             rows["time left"] = f"about {numbers.duration(done.seconds_left)}"
         return rows
 
@@ -211,7 +220,15 @@ def _done(history: History, clock: Clock) -> Done:
         approximate=any(attempt.approximate for attempt in history.attempts),
         images_per_second=rate,
         seconds_left=images_left / rate if rate else None if images_left else 0.0,
+        copy=_copy(history),
     )
+
+
+def _copy(history: History) -> str:
+    """Return what to tell of a small copy; nothing of a run itself."""
+    if (copy := history.exported) is None:
+        return ""
+    return f"a copy of the run {copy.run}: {copy.checkpoint}, {copy.weights}, {copy.dtype}"
 
 
 def _text(value: object) -> str:

@@ -7,12 +7,7 @@ from triptych.record.history import History
 
 
 def recorded(history: History) -> frozenset[str]:
-    """Return the names of the checkpoints that were saved, and not thinned or removed since.
-
-    A small copy of a run has none of them.
-    """
-    if history.exported:
-        return frozenset()
+    """Return the names of the checkpoints that were saved, and not thinned or removed since."""
     thinned = {name for event in _saves(history) for name in event.thinned}
     return kept(history) - thinned
 

@@ -153,6 +153,10 @@ def verified(folder: Path, options: VerifyOptions) -> Verified:
             tell(line_of(found.checkpoints[-1], width))
         there = {one.name for one in found.checkpoints}
         found.gone = sorted(kept(found.history) - there)
+    if found.history and found.model_alone:  # of such a run every checkpoint that it had counts
+        for name in sorted(kept(found.history) - {one.name for one in found.checkpoints}):
+            found.checkpoints.append(Examined(name, "broken", GONE))
+            tell(line_of(found.checkpoints[-1], width))
     if found.gone:
         tell(f"  gone: {some(found.gone)}; training does not need what is older than the newest")
     found.unfinished = leftovers(root)

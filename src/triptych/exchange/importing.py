@@ -9,6 +9,7 @@ from triptych.errors import UserError
 from triptych.exchange.diffusers_folder import INDEX, NETWORK, read_folder
 from triptych.exchange.dit_checkpoint import WEIGHTS, read_checkpoint
 from triptych.exchange.foreign import Foreign
+from triptych.record.record import FILE_NAME
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 """What files of weights are called: one that is missing is told of as a file."""
@@ -27,6 +28,8 @@ def read_model(path: Path, null_class: str | None = None, heads: int | None = No
         UserError: there is nothing, it is damaged, or it says what cannot be represented here.
     """
     if os.path.isdir(path):
+        if os.path.isfile(path / FILE_NAME):
+            raise UserError(f"import {path}", "it is a run already", "sample or evaluate it where it lies")
         if os.path.isfile(path / WEIGHTS) and not any((path / name).exists() for name in (INDEX, NETWORK)):
             return read_checkpoint(path / WEIGHTS, heads)
     elif os.path.isfile(path) or path.suffix in SUFFIXES:

@@ -104,10 +104,10 @@ def glance_of(name: str, run: Run) -> Glance:
 
 def _state(run: Run) -> str:
     """Return what the record tells; one that is open may have been killed, or be written to."""
-    if run.history.imported:
-        return "imported"
     if run.history.exported:
         return "exported"
+    if run.history.imported:
+        return "imported"
     if run.written_in:
         return "written"
     end = run.attempts[-1].end

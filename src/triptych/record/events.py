@@ -10,24 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from triptych.record.figures import Device, Figure, Passport
-
-
-@dataclass(frozen=True)
-class DataSummary:
-    """What a run was trained on; `digest` is the sha256 of the decoded training images and labels."""
-
-    name: str
-    digest: str
-    channels: int
-    image_size: int
-    train_images: int
-    held_out_images: int
-    class_names: tuple[str, ...]
-    preparation: str = ""
-    """What was done to the pixels of the files; empty: nothing."""
-    held_out_digest: str = ""
-    """sha256 of the held-out images and labels; empty in records of older versions."""
+from triptych.record.elsewhere import Exported, Imported
+from triptych.record.figures import DataSummary, Device, Figure, Passport
 
 
 @dataclass(frozen=True)
@@ -55,44 +39,6 @@ class Started:
     """The file in which a person wrote down an experiment of another program; empty for one of this."""
     written_digest: str = ""
     """The sha256 of that file."""
-
-
-@dataclass(frozen=True)
-class Imported:
-    """The first event of a run that holds a model trained elsewhere: everything about it."""
-
-    name: str
-    config: dict
-    """The resolved configuration, as in `config.yaml`; what it says of training was never done."""
-    data: DataSummary
-    """What its images look like; which images it was trained on is not known, nor how many."""
-    parameters: int
-    conditional: bool
-    versions: dict[str, str]
-    layout: str
-    """Whose files these were: `diffusers` or `dit`."""
-    source: str
-    """The file of weights, by the folder that was given."""
-    digest: str
-    """The sha256 of that file."""
-    data_guessed: bool = False
-    """Whether the data set is named for the size of the images alone, and nobody said that it is theirs."""
-    flops: float = 0.0
-    """As of `Started`."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The last event of a run's small copy: all before it happened elsewhere, and one model came along."""
-
-    run: str
-    """What the run is called that this is a copy of."""
-    checkpoint: str
-    """The checkpoint whose weights these are."""
-    weights: str
-    """Which of its weights: `ema`, `ema_long` or `raw`."""
-    dtype: str
-    """What their matrices and kernels were rounded to: `bf16`, `fp16`; `float32` is as they were."""
 
 
 @dataclass(frozen=True)

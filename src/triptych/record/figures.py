@@ -9,6 +9,23 @@ LOWEST = "best-mse"
 
 
 @dataclass(frozen=True)
+class DataSummary:
+    """What a run was trained on; `digest` is the sha256 of the decoded training images and labels."""
+
+    name: str
+    digest: str
+    channels: int
+    image_size: int
+    train_images: int
+    held_out_images: int
+    class_names: tuple[str, ...]
+    preparation: str = ""
+    """What was done to the pixels of the files; empty: nothing."""
+    held_out_digest: str = ""
+    """sha256 of the held-out images and labels; empty in records of older versions."""
+
+
+@dataclass(frozen=True)
 class Device:
     """The hardware that did the work: `used` of `present` devices called `name`."""
 

@@ -12,7 +12,7 @@ from triptych.record.history import lowest_error
 from triptych.report.canvas import COLOURS, fit_scale, legend, panels, quieten
 from triptych.report.names import metric_name
 from triptych.report.rows import Row, groups, headline, ranked, rows_of
-from triptych.report.run import Run
+from triptych.report.run import Run, trained_once
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def races(runs: Sequence[tuple[str, Run]]) -> list[Race]:
     Held-out errors are of the network's own quantity: only models that predict the same of the same images
     are set against each other by them.
     """
-    trained = [(name, run) for name, run in runs if not run.history.imported and not run.written_in]
+    trained = [(n, run) for n, run in trained_once(runs) if not run.history.imported and not run.written_in]
     kinds: dict[tuple, list[Course]] = {}
     for name, run in trained:
         kinds.setdefault(_kind(run), []).append(Course(name, _errors(run)))

@@ -226,7 +226,7 @@ def _alike(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]
 
 
 def _checkpoint(row: Row) -> tuple:
-    return row.event.step, row.passport.checkpoint, row.passport.weights
+    return row.event.step, row.passport.checkpoint, row.weights
 
 
 PLAIN = ("cfg", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePosixPath
 
-from triptych.record.events import Resumed, Sampled, Started
+from triptych.record.events import Exported, Resumed, Sampled, Started
 from triptych.record.history import Attempt
 from triptych.report import numbers
 from triptych.report.document import Block, Command, Items, Paragraph, Table
@@ -31,7 +31,7 @@ def provenance(run: Run, words: Language, *, live: bool = False) -> list[Block]:
     if live:
         return blocks
     # Where the report stands beside the runs, nobody is elsewhere.
-    where = "next_from_here" if run.folder.startswith("..") else "next"
+    where = "next_from_here" if run.folder.startswith("..") or "/" not in run.folder else "next"
     return [*blocks, Paragraph(words(where)), Command(next_command(run))]
 
 
@@ -108,6 +108,9 @@ def next_command(run: Run) -> str:
         runs = f" --runs {shlex.quote(str(place.parent))}" if str(place.parent) != "runs" else ""
         return f"triptych train {shlex.quote(str(place / 'config.yaml'))}{name}{runs}"
     rows = rows_of(run, run.backbone)
+    copy = run.history.exported
+    if copy:  # others it cannot draw
+        rows = [row for row in rows if (row.passport.checkpoint, row.passport.weights) == copy_of(copy)]
     drawn = run.history.of_kind(Sampled)
     if not drawn:
         scale = f" --guidance {_scale(run)} --per-class 8" if conditional else " --count 64"
@@ -124,8 +127,13 @@ def next_command(run: Run) -> str:
     sampler = shlex.quote(best.sampler)
     weights = "none" if best.weights == "raw" else best.weights
     average = "" if weights == "ema" else f" --ema {shlex.quote(weights)}"
-    chosen = f"--checkpoint {best.checkpoint} --sampler {sampler}{scale}{average}"
-    return f"triptych sample {folder} {chosen} --count 1024"
+    model = ("", "") if copy else (f" --checkpoint {best.checkpoint}", average)
+    return f"triptych sample {folder}{model[0]} --sampler {sampler}{scale}{model[1]} --count 1024"
+
+
+def copy_of(copy: Exported) -> tuple[str, str]:
+    """Return the checkpoint and the weights that a small copy of a run has."""
+    return copy.checkpoint, copy.weights
 
 
 def _scale(run: Run) -> str:

@@ -12,7 +12,7 @@ from triptych.report.language import Language
 from triptych.report.names import has_scale, metric_name, scale_name
 from triptych.report.rows import Row, compared, metrics_of, ranked, tied
 from triptych.report.run import distinct
-from triptych.report.sampling import checkpoint_and_weights, checkpoint_name
+from triptych.report.sampling import checkpoint_name, of_weights
 from triptych.report.training import device, sampler_name, weights_name, whole_time
 from triptych.report.training_tables import size
 
@@ -117,7 +117,8 @@ def row_name(row: Row, words: Language) -> str:
 
 def row_checkpoint(row: Row, words: Language) -> str:
     """Return a row's checkpoint in words, with the weights that drew it where not the usual average."""
-    return checkpoint_and_weights(row.run, row.event.step, row.passport, words)
+    name = _checkpoint(row, words)
+    return name if row.run.history.imported else of_weights(name, row.weights, words)
 
 
 def row_settings(row: Row, words: Language) -> str:
@@ -150,13 +151,13 @@ def description(
         mse: whether to say the held-out error of the checkpoint, where any has one.
         alike: whether they were measured alike; otherwise what they differ in is told too.
     """
-    mixed = len({row.passport.weights for row in rows}) > 1
+    mixed = len({row.weights for row in rows}) > 1
     columns: dict[str, Callable[[Row], str]] = {}
     if across_models:
         columns[words("model")] = lambda row: row.model
     columns[words("checkpoint")] = lambda row: (_checkpoint if mixed else row_checkpoint)(row, words)
     if mixed:
-        columns[words("weights")] = lambda row: weights_name(row.passport.weights, words)
+        columns[words("weights")] = lambda row: weights_name(row.weights, words)
     if any(row.passport.sampler for row in rows):
         columns[words("sampler")] = lambda row: sampler_name(row.passport.sampler, words)
     if any(has_scale(row.run.origin.conditional, row.passport.guidance) for row in rows):

@@ -59,10 +59,16 @@ class Row:
         return self.figures.get(metric)
 
     @property
+    def weights(self) -> str:
+        """Which weights drew it, such as `ema`; of a small copy, with what these were rounded to."""
+        rounded = self.run.roundings.get(self.passport.weights_digest, "")
+        return ", ".join(filter(None, (self.passport.weights, rounded)))
+
+    @property
     def how(self) -> tuple:
         """All that was chosen about the row except the checkpoint."""
         p = self.passport
-        return p.weights, p.sampler, p.guidance, p.guide, p.weak_digest, p.clip, p.seed, p.precision
+        return self.weights, p.sampler, p.guidance, p.guide, p.weak_digest, p.clip, p.seed, p.precision
 
     @property
     def measured(self) -> tuple:

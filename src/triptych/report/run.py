@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.errors import UserError
-from triptych.record.events import HeldOut, Imported, Previewed, Progress, Started
+from triptych.record.events import Exported, HeldOut, Imported, Previewed, Progress, Started
 from triptych.record.history import Attempt, History
 from triptych.record.record import Record
 from triptych.report import names
@@ -83,6 +83,12 @@ class Run:
         config = {k: v for k, v in self.history.config.items() if k not in ("name", "seed", "device")}
         data = {k: v for k, v in config.pop("data", {}).items() if k != "path"}
         return json.dumps([config, data, self.origin.data.digest], sort_keys=True)
+
+    @cached_property
+    def roundings(self) -> dict[str, str]:
+        """What weights were rounded to in this copy of a run, and in those between, by their sha256."""
+        copies = [event.data for event in self.history.events if isinstance(event.data, Exported)]
+        return {copy.digest: copy.dtype for copy in copies if copy.dtype != "float32"}
 
     def picture(self, path: str) -> str:
         """Return the path of a picture of this run, from the report's folder on."""
@@ -161,11 +167,31 @@ class Run:
 
 
 def display_names(runs: Sequence[Run]) -> list[str]:
-    """Return a heading for each run: its backbone, and its own name where several share the backbone."""
+    """Return a heading for each run: its backbone, and its own name where several share the backbone.
+
+    What is alike even so, as a run and a small copy of it, is told apart by that, or else by folders.
+    """
     shared = Counter(run.backbone for run in runs)
-    return [
+    own = [
         run.backbone if shared[run.backbone] == 1 else f"{run.backbone}, {run.origin.name}" for run in runs
     ]
+    alike = Counter(own)
+    names = [
+        f"{name} (copy)" if alike[name] > 1 and run.history.exported else name
+        for name, run in zip(own, runs, strict=True)
+    ]
+    alike = Counter(names)
+    return [
+        name if alike[name] == 1 else f"{name}, {run.folder}" for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def trained_once(runs: Sequence[tuple[str, Run]]) -> list[tuple[str, Run]]:
+    """Return named runs, and of a run and its copies the first alone."""
+    first: dict[str, tuple[str, Run]] = {}
+    for name, run in runs:
+        first.setdefault(repr(run.history.events[0]), (name, run))
+    return list(first.values())
 
 
 def distinct(values: Iterable[str]) -> list[str]:

@@ -37,9 +37,10 @@ def sampler_name(sampler: str, words: Language) -> str:
 
 
 def weights_name(weights: str, words: Language) -> str:
-    """Return what readers call weights; an unknown kind is called by its own name."""
+    """Return what readers call weights; an unknown kind, and what they were rounded to, by its own name."""
     known = {"ema": "usual_average", "ema_long": "slower_average", "raw": "raw_weights"}
-    return words(known[weights]) if weights in known else weights
+    kind, *rounded = weights.split(", ")
+    return ", ".join([words(known[kind]) if kind in known else kind, *rounded])
 
 
 def epochs(run: Run, words: Language) -> str:

@@ -208,7 +208,7 @@ def _device_hours(run: Run, words: Language) -> str:
     """Return the hours of all devices that trained, added up."""
     hours = sum(attempt.seconds * attempt.device.used for attempt in run.attempts) / 3600
     about = any(attempt.approximate for attempt in run.attempts)
-    text = numbers.figure(hours, 1) if hours >= 1 else f"{hours:.2g}"
+    text = numbers.figure(hours, 1)
     return words("about", time=text) if about else text
 
 
