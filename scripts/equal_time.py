@@ -1,16 +1,19 @@
 """Train recipes for the same time each, draw and measure what they have learnt, and keep the worth of it.
 
-    python scripts/equal_time.py gpu --recipes cifar10-unet-modern cifar10-dit-modern cifar10-dim-modern \
-        --minutes 8 --training.compile True --data.path cifar10-jpeg
+    python scripts/equal_time.py equal --minutes 8 --data.path cifar10-jpeg --training.compile True
+    python scripts/equal_time.py digits --minutes 1 --recipes digits-unet-modern digits-dit-modern
 
 How fast each of them trains is measured first, by a short trial with all that is typed. The epochs that fit
-into the time follow from that, and warm-up, checkpoints and previews go with them. Options beyond those of
---help are the recipes' own, as `triptych train` takes them. In FOLDER/kept lie in the end a small copy of
-each run (record, pictures, weights in bf16), what they drew side by side, and a report of them all in English
-and in Chinese.
+into the time follow from that, and warm-up, checkpoints and previews go with them. The minutes are those of
+training steps alone: previews, held-out errors and saves come on top.
+
+In FOLDER/kept lie in the end a small copy of each run (record, pictures, weights in bf16), what they drew
+side by side, a report of them all in English and in Chinese, and what was planned and taken. They are written
+anew where a run has gone on; what else lies there stays.
 
 Every command is shown as it would be typed. The same command again goes on where it was, with the plan that
-was made then; --stop-after ends it, all saved, as Ctrl-C does.
+was made then, also with other samplers, scales and numbers of images, of which rows are added. Ctrl-C and
+--stop-after end it, all saved, with exit code 75.
 """
 
 from __future__ import annotations
@@ -24,94 +27,37 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the checkout's own package, whether one is installed or not
 
+from keep_results import renew_copies  # noqa: E402
+from time_plan import Planned, planned, rate_of, training_seconds  # noqa: E402
+
 from triptych.cli import main as triptych  # noqa: E402
 from triptych.errors import UserError  # noqa: E402
-from triptych.experiment import ExperimentConfig, load_experiment  # noqa: E402
-from triptych.record.events import Progress  # noqa: E402
 from triptych.record.record import Record  # noqa: E402
 
-PLAN = "plan.json"
-DONE = "done.json"
+if TYPE_CHECKING:
+    from triptych.experiment import ExperimentConfig
+
+PLAN, DONE, SUMMARY = "plan.json", "done.json", "equal-time.json"
 MODERN = ("cifar10-unet-modern", "cifar10-dit-modern", "cifar10-dim-modern")
 STOPPED = 75
 """Exit code of what goes on by the same command."""
 INTERRUPTED = 130
 """That of a command that Ctrl-C has ended."""
+EXPORT = ("export", "--format", "run")
 TRIAL = 200
-"""Steps of a trial: ten figures of the rate, of which the later half counts."""
-STAGES = 4
-"""Checkpoints and previews of a run."""
-WARMUP = 0.05
-"""Of a run, the most that the rate may rise for; recipes are made for longer ones."""
-WHOLE = 8
-"""Epochs from which on a run ends with an epoch, which makes a sixteenth of the time at most."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What a recipe's training comes to in the time that each has."""
-
-    recipe: str
-    rate: float
-    """Images per second, of the trial."""
-    epochs: int
-    max_steps: int | None
-    """Where the last epoch is not whole."""
-    options: tuple[str, ...]
-    """What is typed after the recipe, folder aside."""
-
-    @classmethod
-    def of(cls, kept: dict) -> Planned:
-        """Return what was kept of it in a file."""
-        options = tuple(kept["options"])
-        return cls(kept["recipe"], kept["rate"], kept["epochs"], kept["max_steps"], options)
-
-    @property
-    def name(self) -> str:
-        """What its run is called."""
-        return Path(self.recipe).stem
-
-
-def planned(recipe: str, experiment: ExperimentConfig, rate: float, images: int, seconds: float) -> Planned:
-    """Return how long a recipe trains.
-
-    Args:
-        recipe: as it is typed.
-        experiment: what it says.
-        rate: images per second.
-        images: of an epoch.
-        seconds: that training is to take, all else aside.
-    """
-    training = experiment.training
-    exact = max(rate * seconds, training.batch_size) / images
-    whole = exact >= WHOLE
-    epochs = round(exact) if whole else math.ceil(exact)
-    max_steps = None if whole else round(exact * images / training.batch_size)
-    length = epochs if whole else exact
-    every = max(1, round(length / STAGES))
-    options = {
-        "epochs": epochs,
-        "max-steps": max_steps,
-        "warmup-epochs": round(min(training.warmup_epochs, WARMUP * length), 3),
-        "checkpoint-every": every,
-        "preview-from": every,
-        "preview-every": every,
-    }
-    typed = [f"--training.{name} {value}".split() for name, value in options.items() if value is not None]
-    return Planned(recipe, rate, epochs, max_steps, tuple(word for words in typed for word in words))
-
-
-def rate_of(run: Path) -> float:
-    """Return the images per second of a run, over the later half of what its record tells."""
-    rates = [event.data.images_per_second for event in Record.of_run(run).history().of_kind(Progress)]
-    late = rates[len(rates) // 2 :]
-    return len(late) / sum(1 / rate for rate in late)
+"""Steps of a trial, of which the later half counts."""
+APART = 0.1
+"""Of the planned time; more is told."""
+OURS = ("name", "runs", "max-minutes", "quiet", "json", "training.epochs", "training.max-steps")
+OURS_TOO = ("training.checkpoint-every", "training.preview-from", "training.preview-every")
+"""Options of `triptych train` that this says itself."""
 
 
 class Session:
@@ -119,17 +65,19 @@ class Session:
 
     Args:
         folder: for all of it.
+        options: what was asked for.
+        overrides: options of the recipes.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, options: argparse.Namespace, overrides: Sequence[str]):
+        self.folder, self.options, self.overrides = folder, options, list(overrides)
 
-    def call(self, *words: str, every_time: bool = False) -> None:
-        """Call `triptych` unless it was called so before; raise `Ended` where it does not come to its end.
+    def call(self, *words: str, every_time: bool = True) -> None:
+        """Call `triptych`; raise `Ended` where it does not come to its end.
 
         Args:
             words: what is typed.
-            every_time: whether it knows by itself what is done.
+            every_time: also where it was called so before, as it knows by itself what is done.
         """
         line = shlex.join(words)
         done = self._read(DONE) or []
@@ -141,68 +89,104 @@ class Session:
         if not every_time:
             self._write(DONE, [*done, line])
 
-    def plan(self, options: argparse.Namespace, overrides: Sequence[str]) -> list[Planned]:
+    def experiments(self) -> list[ExperimentConfig]:
+        """Return what the recipes say, all of which is looked at before anything is done.
+
+        Raises:
+            UserError: one cannot be trained so, or they do not draw the same.
+        """
+        from triptych.commands.sampler_options import SamplerOptions, chosen_samplers
+        from triptych.experiment import load_experiment
+
+        found = [load_experiment(recipe, self.overrides) for recipe in self.options.recipes]
+        chosen_samplers(self.options.sampler, SamplerOptions(), ())
+        if len({experiment.conditional for experiment in found}) > 1:
+            asked = f"--recipes {' '.join(self.options.recipes)}"
+            raise UserError(asked, "some learn classes, and others none", "compare recipes of one kind")
+        if not found[0].conditional and any(float(scale) != 0 for scale in self.options.guidance):
+            asked = f"--guidance {' '.join(self.options.guidance)}"
+            raise UserError(asked, "the recipes learn no classes", "say --guidance 0")
+        return found
+
+    def plan(self, experiments: Sequence[ExperimentConfig]) -> list[Planned]:
         """Return how long each recipe trains, as it was planned at the first start.
 
         Raises:
             UserError: something else was asked for then.
         """
-        asked = {"recipes": options.recipes, "minutes": options.minutes, "overrides": list(overrides)}
-        if found := self._read(PLAN):
-            if found["asked"] != asked:
-                words = " ".join(f"{name} {value}" for name, value in found["asked"].items())
-                raise UserError(
-                    f"go on in {self.folder}", f"it was begun with {words}", "name another folder"
-                )
-            return [Planned.of(each) for each in found["runs"]]
-        plans = [self._planned(recipe, overrides, 60 * options.minutes) for recipe in options.recipes]
-        self._write(PLAN, {"asked": asked, "runs": [asdict(each) for each in plans]})
+        options = self.options
+        asked = {
+            "--recipes": " ".join(options.recipes),
+            "--minutes": f"{options.minutes:g}",
+            "options of the recipes": shlex.join(self.overrides) or "none",
+        }
+        found: Any = self._read(PLAN) or {"asked": asked, "runs": []}
+        for name, value in asked.items():
+            if (before := found["asked"].get(name)) != value:
+                told = f"it was begun with {name} {before}"
+                raise UserError(f"go on in {self.folder} with {name} {value}", told, "name another folder")
+        plans = [Planned.of(each) for each in found["runs"]]
+        for recipe, experiment in list(zip(options.recipes, experiments, strict=True))[len(plans) :]:
+            trial = self._tried(recipe)
+            images = Record.of_run(trial).history().started.data.train_images
+            plans.append(planned(recipe, experiment, rate_of(trial), images, 60 * options.minutes))
+            self._write(PLAN, {"asked": asked, "runs": [asdict(each) for each in plans]})
+            shutil.rmtree(trial / "checkpoints")
         return plans
 
-    def _planned(self, recipe: str, overrides: Sequence[str], seconds: float) -> Planned:
+    def _tried(self, recipe: str) -> Path:
+        """Train a little by a recipe; return the run's folder."""
         trials, name = self.folder / "trials", Path(recipe).stem
+        print(f"trial of {name}", flush=True)
         # Nothing is due before the end but figures; the last epoch is far.
         rare = "--training.epochs 1000000 --training.checkpoint-every 1000000 --training.preview-every 0"
-        short = f"{rare} --training.max-steps {TRIAL} --training.held-out-count 16".split()
-        self.call("train", recipe, *overrides, *short, "--name", name, "--runs", str(trials), every_time=True)
-        images = Record.of_run(trials / name).history().started.data.train_images
-        shutil.rmtree(trials / name / "checkpoints")
-        experiment = load_experiment(recipe, overrides)
-        return planned(recipe, experiment, rate_of(trials / name), images, seconds)
+        short = f"{rare} --training.max-steps {TRIAL} --training.held-out-count 16 --quiet".split()
+        self.call("train", recipe, *self.overrides, *short, "--name", name, "--runs", str(trials))
+        return trials / name
 
-    def train(self, plans: Sequence[Planned], overrides: Sequence[str]) -> None:
+    def train(self, plans: Sequence[Planned]) -> None:
         """Train all runs, each for its time."""
         for each in plans:
             place = ("--name", each.name, "--runs", str(self.folder / "runs"))
-            self.call("train", each.recipe, *overrides, *each.options, *place, every_time=True)
+            self.call("train", each.recipe, *self.overrides, *each.options, *place)
 
-    def draw(self, runs: Sequence[str], options: argparse.Namespace) -> None:
+    def draw(self, runs: Sequence[str], *, conditional: bool) -> None:
         """Draw the same noise by all runs: grids by sampler and scale, and one GIF of each."""
+        options = self.options
+        many, few = (("--per-class", "8"), ("--per-class", "4")) if conditional else (("--count", "64"),) * 2
         rows = ("--sampler", *options.sampler, "--guidance", *options.guidance)
-        self.call("sample", *runs, *rows, "--per-class", "8", "--seed", "0")
+        self.call("sample", *runs, *rows, *many, "--seed", "0", every_time=False)
         last = ("--sampler", options.sampler[-1], "--guidance", options.guidance[-1])
-        self.call("sample", *runs, *last, "--per-class", "4", "--seed", "1", "--gif")
+        self.call("sample", *runs, *last, *few, "--seed", "1", "--gif", every_time=False)
 
-    def measure(self, runs: Sequence[str], options: argparse.Namespace) -> None:
+    def measure(self, runs: Sequence[str]) -> None:
         """Measure every run by sampler and scale."""
-        rows = ("--sampler", *options.sampler, "--guidance", *options.guidance)
+        rows = ("--sampler", *self.options.sampler, "--guidance", *self.options.guidance)
         for run in runs:
-            self.call("evaluate", run, *rows, "--count", str(options.count), every_time=True)
+            self.call("evaluate", run, *rows, "--count", str(self.options.count))
 
-    def keep(self, runs: Sequence[str]) -> None:
-        """Write what is worth keeping, anew."""
+    def keep(self, plans: Sequence[Planned]) -> None:
+        """Write what is worth keeping; copies of runs that have not gone on stay as they are."""
         kept = self.folder / "kept"
-        shutil.rmtree(kept, ignore_errors=True)
-        copies = []
-        for run in runs:
-            copies.append(str(kept / Path(run).name))
-            self.call("export", run, "--format", "run", "--out", copies[-1], every_time=True)
-        for pictures in (self.folder / "runs").glob("bout-*"):
-            shutil.copytree(pictures, kept / pictures.name)
+        runs = [self.folder / "runs" / each.name for each in plans]
+        copies = renew_copies(runs, kept, lambda run, out: self.call(*EXPORT, str(run), "--out", str(out)))
         for language in ("en", "zh"):
-            self.call("report", *copies, "--out", str(kept), "--language", language, every_time=True)
+            self.call("report", *map(str, copies), "--out", str(kept), "--language", language)
+        summary = {"minutes": self.options.minutes, "runs": [self._summary(each) for each in plans]}
+        (kept / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
-    def _read(self, name: str):
+    def _summary(self, plan: Planned) -> dict:
+        return asdict(plan) | {"taken": training_seconds(self.folder / "runs" / plan.name)}
+
+    def told(self, plans: Sequence[Planned]) -> Iterator[str]:
+        """Yield what was planned and what training took, a line for each run."""
+        for each in plans:
+            taken = training_seconds(self.folder / "runs" / each.name)
+            off = abs(taken / each.seconds - 1) > APART
+            note = "; the machine was not as fast as in the trial, or faster" if off else ""
+            yield f"{each.name}: {taken:.0f} s of training, {each.seconds:.0f} s planned{note}"
+
+    def _read(self, name: str) -> Any:
         path = self.folder / name
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -221,47 +205,67 @@ class Ended(Exception):  # noqa: N818
         self.code = code
 
 
-def told(plans: Sequence[Planned]) -> Iterator[str]:
-    """Yield what was planned, a line for each run."""
-    for each in plans:
-        length = f"{each.epochs} epochs" if each.max_steps is None else f"{each.max_steps:,} steps"
-        yield f"{each.name}: {each.rate:,.0f} images per second, {length}"
+def parsed(words: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options, and those of the recipes; SystemExit where they make no sense."""
+    about, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        usage="equal_time.py FOLDER --minutes MINUTES [options] [options of the recipes]",
+        description=about,
+        epilog=rest.strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, help="where all of it lies, and from where it goes on")
+    parser.add_argument("--minutes", type=float, required=True, help="of training steps, for each recipe")
+    recipes = f"packaged ones or files (default: {' '.join(MODERN)})"
+    parser.add_argument("--recipes", nargs="+", default=list(MODERN), metavar="RECIPE", help=recipes)
+    parser.add_argument("--sampler", nargs="+", default=["quality", "fast"], help="(default: quality fast)")
+    scales = "scales (default: 1 1.4 2 3)"
+    parser.add_argument("--guidance", nargs="+", default=["1", "1.4", "2", "3"], metavar="SCALE", help=scales)
+    parser.add_argument(
+        "--count", type=int, default=10_000, help="images of an evaluated row (default: 10000)"
+    )
+    ending = "end, all saved, so many seconds after the start"
+    parser.add_argument("--stop-after", type=float, metavar="SECONDS", help=ending)
+    words = sys.argv[1:] if words is None else words
+    if words and words[0].startswith("-") and words[0] not in ("-h", "--help"):
+        parser.error(f"{words[0]} comes before the folder; give the folder first")
+    options, overrides = parser.parse_known_args(words)
+    for name in ("minutes", "stop_after", "count"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"--{name.replace('_', '-')} {value:g}: out of range; choose more than 0")
+    for scale in options.guidance:
+        if not scale.replace(".", "", 1).isdecimal():
+            parser.error(f"--guidance {scale}: no scale; choose 0 or more")
+    if len({Path(recipe).stem for recipe in options.recipes}) < len(options.recipes):
+        parser.error(f"--recipes {' '.join(options.recipes)}: two runs would be called alike; rename a file")
+    if options.folder.exists() and not options.folder.is_dir():
+        parser.error(f"{options.folder}: it is no folder; name one, or one that is not there yet")
+    typed = {word.partition("=")[0].removeprefix("--").replace("_", "-") for word in overrides}
+    for name in (*OURS, *OURS_TOO):
+        if name in typed:
+            parser.error(f"--{name}: that follows from the time, or is said already; leave it out")
+    return options, overrides
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what is asked for, as far as it is not done yet, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], allow_abbrev=False, epilog="Further options are the recipes'."
-    )
-    parser.add_argument("folder", type=Path, help="where all of it lies, and goes on")
-    parser.add_argument(
-        "--recipes", nargs="+", default=list(MODERN), metavar="RECIPE", help="(the modern ones)"
-    )
-    parser.add_argument("--minutes", type=float, required=True, help="of training, for each recipe")
-    parser.add_argument("--sampler", nargs="+", default=["quality", "fast"], help="(default quality fast)")
-    parser.add_argument("--guidance", nargs="+", default=["1", "1.4", "2", "3"], help="(1 1.4 2 3)")
-    parser.add_argument("--count", type=int, default=10_000, help="images of an evaluated row (10,000)")
-    parser.add_argument("--stop-after", type=float, metavar="SECONDS", help="of this call")
-    options, overrides = parser.parse_known_args(words)
-    for name in ("minutes", "stop_after"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            parser.error(f"--{name.replace('_', '-')} {value:g}: out of range; choose more than 0")
-    if len({Path(recipe).stem for recipe in options.recipes}) < len(options.recipes):
-        parser.error(f"--recipes {' '.join(options.recipes)}: two runs would be called alike")
-    session = Session(options.folder)
+    options, overrides = parsed(words)
+    session = Session(options.folder, options, overrides)
     watch = threading.Timer(options.stop_after or 0, _thread.interrupt_main)
-    if options.stop_after:
-        watch.daemon = True
-        watch.start()
+    watch.daemon = True
     try:
-        plans = session.plan(options, overrides)
-        print("\n".join(told(plans)), flush=True)
-        session.train(plans, overrides)
+        if options.stop_after:
+            watch.start()
+        experiments = session.experiments()
+        plans = session.plan(experiments)
+        print("\n".join(each.told for each in plans), flush=True)
+        session.train(plans)
         runs = [str(options.folder / "runs" / each.name) for each in plans]
-        session.draw(runs, options)
-        session.measure(runs, options)
-        session.keep(runs)
+        session.draw(runs, conditional=experiments[0].conditional)
+        session.measure(runs)
+        session.keep(plans)
     except (Ended, KeyboardInterrupt) as ended:
         code = ended.code if isinstance(ended, Ended) else INTERRUPTED
         if code in (STOPPED, INTERRUPTED):
@@ -273,7 +277,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     finally:
         watch.cancel()
-    print(f"\nsee {options.folder / 'kept' / 'EXPERIMENTS.md'}")
+    print("\n" + "\n".join(session.told(plans)))
+    print(f"see {options.folder / 'kept' / 'EXPERIMENTS.md'}")
     return 0
 
 

@@ -5,6 +5,8 @@ import shlex
 
 import equal_time
 import pytest
+import time_plan
+from record.test_history import STARTED
 from training.tiny import SIZES
 
 from triptych.checkpoints.find import all_checkpoints
@@ -20,7 +22,7 @@ ASKED = ("--recipes", "digits-dit", "--minutes", "0.02", "--sampler", "ddim:2", 
 
 
 def plan(rate: float, seconds: float, recipe: str = "cifar10-unet-modern", images: int = 50_000):
-    return equal_time.planned(recipe, load_experiment(recipe, []), rate, images, seconds)
+    return time_plan.planned(recipe, load_experiment(recipe, []), rate, images, seconds)
 
 
 def test_the_time_is_filled_with_whole_epochs_of_a_long_run():
@@ -35,7 +37,8 @@ def test_the_time_is_filled_with_whole_epochs_of_a_long_run():
         "--training.preview-every": "14",
     }
     assert load_experiment(found.recipe, found.options).training.epochs == 58
-    assert abs(found.epochs * 50_000 / 6000 - 480) <= 480 / 2 / equal_time.WHOLE
+    assert found.seconds == pytest.approx(58 * 50_000 / 6000)
+    assert abs(found.seconds - 480) <= 480 / 2 / time_plan.WHOLE
 
 
 def test_a_short_run_ends_within_an_epoch():
@@ -48,11 +51,24 @@ def test_a_warm_up_that_fits_stays_as_it_is():
     assert "13.0" in plan(rate=6000, seconds=100_000).options
 
 
-def test_the_rate_is_that_of_the_later_half(tmp_path):
-    record = Record(tmp_path / "record.jsonl")
-    for step, rate in enumerate((1.0, 2.0, 100.0, 300.0)):
+def trial(folder, *told):
+    """Return the folder of a run whose record tells of rates at steps."""
+    record = Record(folder / "record.jsonl")
+    record.append(STARTED, 0, 0)
+    for step, rate in told:
         record.append(Progress(1.0, 0.5, 0.1, 1e-3, rate), step, 0)
-    assert equal_time.rate_of(tmp_path) == pytest.approx(150)  # as many images at each
+    return folder
+
+
+def test_the_rate_is_that_of_the_later_half_step_by_step(tmp_path):
+    found = trial(tmp_path, (20, 1.0), (40, 100.0), (60, 300.0), (64, 50.0))
+    assert time_plan.rate_of(found) == pytest.approx(44 / (20 / 100 + 20 / 300 + 4 / 50))
+
+
+@pytest.mark.parametrize("told", [[], [(20, 0.0)]])
+def test_a_trial_without_a_rate_is_told(told, tmp_path):
+    with pytest.raises(UserError, match="it tells no rate"):
+        time_plan.rate_of(trial(tmp_path, *told))
 
 
 @pytest.fixture
@@ -76,6 +92,8 @@ def verbs(lines: list[str]) -> list[str]:
 def test_it_goes_from_a_trial_to_what_is_kept(called, tmp_path, capsys):
     folder = tmp_path / "equal"
     rows = ("--count", "70", *ASKED)
+    (folder / "kept").mkdir(parents=True)
+    (folder / "kept" / "NOTES.md").write_text("mine")
     assert equal_time.main([str(folder), *rows, *SMALL]) == 0
     assert verbs(called) == ["train", "train", "sample", "sample", "evaluate", "export", "report", "report"]
     planned = json.loads((folder / "plan.json").read_text())["runs"][0]
@@ -87,27 +105,51 @@ def test_it_goes_from_a_trial_to_what_is_kept(called, tmp_path, capsys):
     drawn = Record.of_run(kept).history().of_kind(Sampled)
     assert [bool(event.data.gif) for event in drawn] == [False, False, True]
     assert all((kept / event.data.grid).is_file() for event in drawn)
-    assert {path.name for path in (folder / "kept").glob("EXPERIMENTS*.md")} == {
-        "EXPERIMENTS.md",
-        "EXPERIMENTS.zh.md",
-    }
+    reports = {path.name for path in (folder / "kept").glob("EXPERIMENTS*.md")}
+    assert reports == {"EXPERIMENTS.md", "EXPERIMENTS.zh.md"}
+    (summary,) = json.loads((folder / "kept" / "equal-time.json").read_text())["runs"]
+    taken = sum(attempt.times.training for attempt in run.attempts)
+    assert summary == planned | {"taken": taken}
+    assert (
+        f"digits-dit: {taken:.0f} s of training, {planned['seconds']:.0f} s planned"
+        in capsys.readouterr().out
+    )
 
-    before = json.loads((folder / "plan.json").read_text())
+    # What is done is not done again, and what was done with the copy stays.
+    (kept / "samples" / "mine.png").write_bytes(b"mine")
     called.clear()
     assert equal_time.main([str(folder), *rows, *SMALL]) == 0
-    assert verbs(called) == [
-        "train",
-        "evaluate",
-        "export",
-        "report",
-        "report",
-    ]  # of which the first two find all done
-    assert json.loads((folder / "plan.json").read_text()) == before
-    assert Record.of_run(folder / "runs" / "digits-dit").events() == run.events  # nothing was done twice
+    assert verbs(called) == ["train", "evaluate", "report", "report"]
+    assert json.loads((folder / "plan.json").read_text())["runs"] == [planned]
+    assert Record.of_run(folder / "runs" / "digits-dit").events() == run.events
+    assert (kept / "samples" / "mine.png").exists()
+
+    # A further row makes the copy anew.
+    called.clear()
+    assert equal_time.main([str(folder), *rows, *SMALL, "--guidance", "1"]) == 0
+    assert "export" in verbs(called)
+    assert not (kept / "samples" / "mine.png").exists()
+    assert (folder / "kept" / "NOTES.md").read_text() == "mine"
 
     capsys.readouterr()
-    assert equal_time.main([str(folder), *rows, *SMALL, "--seed", "1"]) == 2
-    assert "it was begun with recipes ['digits-dit']" in capsys.readouterr().err
+    assert equal_time.main([str(folder), *rows, *SMALL, "--minutes", "3"]) == 2
+    assert f"go on in {folder} with --minutes 3: it was begun with --minutes 0.02" in capsys.readouterr().err
+
+
+def test_a_stop_between_two_trials_loses_none(called, tmp_path, monkeypatch):
+    """Of the first one the checkpoints are gone by then, and its plan has to be there."""
+    folder, calls = tmp_path / "equal", iter(range(9))
+    honest = equal_time.triptych
+    words = [str(folder), "--recipes", "digits-dit", "digits-dit-modern", *ASKED[2:], *SMALL]
+    monkeypatch.setattr(equal_time, "triptych", lambda each: 130 if next(calls) == 1 else honest(each))
+    assert equal_time.main(words) == 75
+    assert verbs(called) == ["train"]
+    first = json.loads((folder / "plan.json").read_text())["runs"]
+    assert [each["recipe"] for each in first] == ["digits-dit"]
+    monkeypatch.setattr(equal_time, "triptych", lambda each: honest(each) or (0 if len(called) < 3 else 130))
+    assert equal_time.main(words) == 75
+    assert [line.split()[1] for line in called] == ["digits-dit", "digits-dit-modern", "digits-dit"]
+    assert json.loads((folder / "plan.json").read_text())["runs"][:1] == first
 
 
 @pytest.mark.parametrize(("code", "returned"), [(75, 75), (130, 75), (2, 2)])
@@ -119,30 +161,81 @@ def test_what_ends_before_its_end_ends_all(code, returned, tmp_path, capsys, mon
 
 
 def test_it_stops_after_the_time_that_it_was_given(tmp_path, capsys):
+    import torch._dynamo  # noqa: F401 - stopped in the midst of it, the import would spoil this process
+
     words = [str(tmp_path / "out"), *ASKED, *SMALL, "--training.learning-rate", "1e-5", "--stop-after", "2"]
     assert equal_time.main(words) == 75
     assert "the same command goes on from here" in capsys.readouterr().out
 
 
+MINUTE = ("out", "--minutes", "1")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--minutes", "0"), "--minutes 0: out of range"),
-        (("--minutes", "1", "--stop-after", "-1"), "--stop-after -1: out of range"),
-        (("--minutes", "1", "--recipes", "a/x.yaml", "b/x.yaml"), "two runs would be called alike"),
-        ((), "--minutes"),
+        (("out", "--minutes", "0"), "--minutes 0: out of range"),
+        ((*MINUTE, "--stop-after", "-1"), "--stop-after -1: out of range"),
+        ((*MINUTE, "--count", "0"), "--count 0: out of range"),
+        ((*MINUTE, "--guidance", "high"), "--guidance high: no scale"),
+        (
+            (*MINUTE, "--recipes", "a/x.yaml", "b/x.yaml"),
+            "called alike; rename a file",
+        ),
+        (
+            (*MINUTE, "--training.epochs", "4"),
+            "--training.epochs: that follows",
+        ),
+        (
+            (*MINUTE, "--training.max_steps=4"),
+            "--training.max-steps: that follows",
+        ),
+        (
+            (*MINUTE, "--name", "mine"),
+            "--name: that follows from the time, or is said",
+        ),
+        (("out",), "--minutes"),
+        (("--minutes", "1", "out"), "--minutes comes before the folder; give the folder first"),
+        ((__file__, "--minutes", "1"), "it is no folder"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_done(words, told, tmp_path, capsys):
+def test_a_mistake_is_told_before_anything_is_done(words, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
-        equal_time.main([str(tmp_path / "out"), *words])
+        equal_time.main(words)
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--recipes", "digits-dit", "digits-dot"), "recipe digits-dot: no packaged recipe of this name"),
+        (("--sampler", "dim:50"), "dim"),
+        (("--training.learning-rte", "1"), "learning-rte"),
+        (("--recipes", "digits-dit", "cifar10-dim"), "some learn classes, and others none"),
+        (("--conditional", "False"), "--guidance 1 1.4 2 3: the recipes learn no classes; say --guidance 0"),
+    ],
+)
+def test_what_cannot_be_trained_or_drawn_so_is_told_as_early(words, told, tmp_path, capsys):
+    recipes = () if "--recipes" in words else ("--recipes", "digits-dit")
+    assert equal_time.main([str(tmp_path / "out"), "--minutes", "1", *recipes, *words]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    session = equal_time.Session(tmp_path)
-    (tmp_path / "plan.json").write_text('{"asked": {"recipes": ["x"]}, "runs": []}')
-    options = type("Options", (), {"recipes": ["digits-dit"], "minutes": 1.0})()
-    with pytest.raises(UserError, match=r"it was begun with recipes \['x'\]; name another folder"):
-        session.plan(options, [])
+def test_help_is_of_use(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        equal_time.main(["--help"])
+    told = capsys.readouterr().out
+    assert "cifar10-unet-modern cifar10-dit-modern cifar10-dim-modern" in " ".join(told.split())
+    assert "exit code 75" in told
+
+
+def test_without_classes_there_is_no_scale(called, tmp_path):
+    words = ("--recipes", "digits-dit", "--minutes", "0.01", "--sampler", "ddim:2", "--guidance", "0")
+    assert (
+        equal_time.main([str(tmp_path / "out"), *words, "--count", "70", *SMALL, "--conditional", "False"])
+        == 0
+    )
+    assert "--count 64" in next(line for line in called if line.startswith("sample"))
