@@ -26,7 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = "measured.txt"
 LAST = 12
 """Lines of a part that are shown on the screen when it ends."""
-TESTS = ("tests/test_gpu.py", "tests/backbones/state_space/test_triton_scan.py")
+TESTS = (
+    "tests/test_gpu.py",
+    "tests/philox/test_triton_kernels.py",
+    "tests/backbones/state_space/test_triton_scan.py",
+)
 LONGEST = 800
 """Seconds of a test: kernels are compiled in them."""
 

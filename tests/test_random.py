@@ -5,15 +5,13 @@ import math
 import pytest
 import torch
 
+from triptych.philox.reference import MULTIPLIERS, multiply, philox
 from triptych.random import (
-    MULTIPLIERS,
     Stream,
     bernoulli,
     integers,
-    multiply,
     normal,
     permutation,
-    philox,
     stream_key,
     uniform,
     words,

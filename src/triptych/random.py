@@ -3,8 +3,7 @@
 A draw is keyed by (seed, stream, step, index) and by nothing else: not by the order of calls, the
 batch it is part of, or the rank that makes it. Resuming is therefore arithmetic, an image's noise
 depends on that image alone, and the number of processes changes no draw. The generator is
-Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011),
-written in integer tensor operations, so that its integers are the same on every device.
+Philox4x32-10 (`triptych.philox`), whose integers are the same on every device.
 
 Letters: B indices (images), W 32-bit words per index.
 """
@@ -18,10 +17,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-MASK32 = 0xFFFFFFFF
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-WEYL = (0x9E3779B9, 0xBB67AE85)
-ROUNDS = 10
+from triptych.philox.fused import drawn_by
+from triptych.philox.reference import MASK32
 
 
 class Stream(IntEnum):
@@ -51,35 +48,6 @@ def stream_key(stream: Stream, part: int = 0, salt: int = 0) -> int:
     return int(stream) | part << 8 | salt << 20
 
 
-def multiply(a: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
-    """Return high and low 32-bit halves of the product of 32-bit words; no intermediate passes 2^49."""
-    low16, high16 = multiplier & 0xFFFF, multiplier >> 16
-    p, q = a * low16, a * high16
-    high = (q + (p >> 16)) >> 16
-    low = (p + ((q & 0xFFFF) << 16)) & MASK32
-    return high, low
-
-
-def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Encrypt counters with Philox4x32-10 (SC 2011, section 4.3).
-
-    Args:
-        counter: four int64 tensors of one shape, each holding 32-bit words.
-        key: two 32-bit words.
-
-    Returns:
-        four int64 tensors of the same shape, each holding 32-bit words.
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(ROUNDS):
-        high0, low0 = multiply(c0, MULTIPLIERS[0])
-        high1, low1 = multiply(c2, MULTIPLIERS[1])
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = (k0 + WEYL[0]) & MASK32, (k1 + WEYL[1]) & MASK32
-    return c0, c1, c2, c3
-
-
 def words(seed: int, stream: int, step: int, index: Tensor, count: int) -> Tensor:
     """Return `count` 32-bit words for every index: int64 [B, count] on the device of `index`.
 
@@ -90,14 +58,8 @@ def words(seed: int, stream: int, step: int, index: Tensor, count: int) -> Tenso
         index: int64 [B], nonnegative.
         count: words per index.
     """
-    if not (0 <= seed <= MASK32 and 0 <= stream <= MASK32 and 0 <= step <= MASK32):
-        raise ValueError(f"seed {seed}, stream {stream} and step {step} must lie in 0..2^32-1")
-    blocks = -(-count // 4)
-    block = torch.arange(blocks, device=index.device).expand(len(index), blocks)
-    low = (index & MASK32)[:, None].expand_as(block)
-    high = (index >> 32)[:, None].expand_as(block)
-    out = philox((block, low, high, torch.full_like(block, step)), (seed, stream))
-    return torch.stack(out, dim=-1).flatten(1)[:, :count]
+    _check(seed, stream, step)
+    return drawn_by(index.device).words(seed, stream, step, index, count)
 
 
 def integers(seed: int, stream: int, step: int, index: Tensor, shape: Sequence[int] = ()) -> Tensor:
@@ -131,10 +93,10 @@ def bernoulli(
 
     Two draws are made from each word, because masks as large as activations are drawn with it.
     """
-    size = math.prod(shape)
-    w = words(seed, stream, step, index, -(-size // 2))
-    halves = torch.stack((w & 0xFFFF, w >> 16), dim=-1).flatten(1)[:, :size]
-    return (halves < round(probability * 65536)).reshape(len(index), *shape)
+    _check(seed, stream, step)
+    threshold = round(probability * 65536)
+    drawn = drawn_by(index.device).below(threshold, seed, stream, step, index, math.prod(shape))
+    return drawn.reshape(len(index), *shape)
 
 
 def permutation(seed: int, stream: int, step: int, size: int) -> Tensor:
@@ -144,3 +106,8 @@ def permutation(seed: int, stream: int, step: int, size: int) -> Tensor:
     """
     w = words(seed, stream, step, torch.arange(size), 2)
     return (w[:, 0] << 30 | w[:, 1] >> 2).argsort(stable=True)
+
+
+def _check(seed: int, stream: int, step: int) -> None:
+    if not (0 <= seed <= MASK32 and 0 <= stream <= MASK32 and 0 <= step <= MASK32):
+        raise ValueError(f"seed {seed}, stream {stream} and step {step} must lie in 0..2^32-1")
