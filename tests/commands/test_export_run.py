@@ -274,6 +274,16 @@ def test_a_copy_is_told_from_its_run(runs, copied, tmp_path):
     assert "| 2 | Diffusion Transformer, tiny (copy) |" in overview
 
 
+def test_rows_of_a_run_and_its_copy_are_told_apart(runs, copied, capsys):
+    out = copied(name="tiny")
+    capsys.readouterr()
+    row = ("--sampler", "ddim:2", "--guidance", "1", "--count", "20", "--force")
+    assert say("evaluate", runs / "tiny", out, *row, "--metrics", "classifier_accuracy") == 0
+    printed = capsys.readouterr().out
+    assert f"{out}  {LAST}" in printed
+    assert f"{runs / 'tiny'}  {LAST}" in printed
+
+
 def test_info_tells_of_the_copy(copied, capsys):
     out = copied()
     capsys.readouterr()

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from triptych.commands.evaluate_options import EvaluateOptions, check
+from triptych.commands.run_folders import called
 from triptych.errors import UserError
 from triptych.parsing import parse
 
@@ -116,7 +117,8 @@ def measured(asked: Sequence[Asked], options: EvaluateOptions, ranks: Ranks) -> 
     for row, there in zip(asked, known, strict=True):
         silent = options.quiet or options.json or not sys.stderr.isatty()
         found.append(Measured(row, there or row.sweep.measure(row, silent=silent)))
-        of_run = f"{row.sweep.run.folder.name}  " if len(options.runs) > 1 else ""
+        whose = called(row.sweep.run.folder, options.runs)
+        of_run = f"{whose}  " if len(options.runs) > 1 else ""
         say(options, of_run + line_of(found[-1].row) + ("  (from the record)" if there else ""))
     if missing:
         say(options, f"measured in {duration(time.perf_counter() - start)}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from triptych.commands.run_folders import called
 from triptych.errors import UserError
 from triptych.evaluation.agreement import agreement
 from triptych.evaluation.cost import Cost
@@ -93,7 +94,8 @@ def verdict_lines(found: Sequence[Measured]) -> list[str]:
     runs = list(dict.fromkeys(owner.values()))
     lines = []
     for metric, best in (best_rows(rows) if len(rows) > 1 else {}).items():
-        whose = f"{owner[id(best.row)].folder.name}, " if len(runs) > 1 else ""
+        of_best = called(owner[id(best.row)].folder, [run.folder for run in runs])
+        whose = f"{of_best}, " if len(runs) > 1 else ""
         counts = [f"{len(best.ties)} not distinguishable from it"] if best.ties else []
         counts += [f"{len(best.worse)} worse"] if best.worse else []
         if best.ties and len(best.others) > 2:

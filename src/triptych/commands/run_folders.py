@@ -16,6 +16,12 @@ def without_bouts(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if not is_bout(folder)]
 
 
+def called(folder: Path, among: Sequence[Path]) -> str:
+    """Return what a run's folder is called among others: by its path where another has the same name."""
+    alike = [other for other in among if other.name == folder.name]
+    return folder.name if len(alike) < 2 else str(folder)
+
+
 def is_bout(folder: Path) -> bool:
     """Whether a folder holds pictures that several runs share."""
     return folder.name.startswith(BOUT) and folder.is_dir() and not (folder / FILE_NAME).exists()

@@ -76,7 +76,8 @@ def _attempts(run: Run, words: Language) -> Table:
 
 def _ending(run: Run, attempt: Attempt, words: Language) -> str:
     if attempt.end == "open":
-        text = words("open" if attempt is run.attempts[-1] else "killed")
+        last = "open_copied" if run.history.exported else "open"
+        text = words(last if attempt is run.attempts[-1] else "killed")
     elif attempt.end == "stopped" and attempt.reason == "diverged":
         text = words("diverged")
     elif attempt.end == "stopped":

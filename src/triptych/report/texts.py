@@ -204,6 +204,7 @@ GENERAL: dict[str, tuple[str, str]] = {
     "diverged": ("went astray, nothing saved", "训练发散，未保存"),
     "killed": ("broken off without saving", "未保存即中断"),
     "open": ("unfinished, or still running", "未完成，或仍在运行"),
+    "open_copied": ("unfinished when it was copied", "复制时尚未完成"),
     "lost": ("{ending}; {epochs} epochs taken again", "{ending}；{epochs} 轮重新训练"),
     "went_on_from": ("Went on from", "续训起点"),
     "the_start": ("the start", "从头开始"),
