@@ -5,8 +5,8 @@
 
 A GPU is asked for each of them by the host, which takes some microseconds: at a small batch they are what a
 step takes. Counted without a GPU, on torch's meta device, which computes shapes alone; views and new memory
-are none. Gradients are counted to the file that takes the step. The optimiser, one operation on a GPU, is left
-out; the gradient's norm is found there in a few, too, which is two less for each tensor of weights.
+are none. Gradients are counted to the file that takes the step. The optimiser, one operation on a GPU, is
+left out; the gradient's norm is found there in a few, too, two less for each tensor of weights.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def counted(config: Any, size: int = SIZE, *, fused_draws: bool = False) -> Coun
         fused_draws: whether random numbers are drawn by a kernel.
     """
     takes, _ = program(config, IMAGES, size, device=NOWHERE, layout="nchw")
-    takes.state.optimizer.step = lambda: None
     kernels: Draws = OneEach()
 
     def drawn_by(device: torch.device) -> Draws:
         return kernels if fused_draws and device == NOWHERE else REFERENCE
 
-    with patch("triptych.random.drawn_by", drawn_by):
+    no_step = patch.object(takes.state.optimizer, "step", lambda: None)
+    with no_step, patch("triptych.random.drawn_by", drawn_by):
         takes.take()  # the first one makes what lasts
         with Counted() as mode:
             takes.take()
