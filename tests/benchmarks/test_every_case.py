@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks import operations
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES
 from benchmarks.comparison import Absent
@@ -92,7 +93,8 @@ def test_the_machine_is_measured_first(measured):
     assert all(ceiling["median"] > 0 for ceiling in told["ceilings"].values())
 
 
-def test_where_the_time_goes_is_told_when_asked(measured):
+def test_where_the_time_goes_is_told_when_asked(measured, monkeypatch):
+    monkeypatch.setattr(operations, "MOST", 1000)  # on a busy machine anything may be among the first
     out, told = measured("--only", "dit-step", "--no-memory", "--profile")
     shares = told["cases"]["dit-step"]["comparisons"][0]["variants"][0]["shares"]
     assert sum(shares.values()) == pytest.approx(1)
