@@ -42,7 +42,11 @@ def shares(events: list[FunctionEventAvg], time_of: Callable[[FunctionEventAvg],
     total = sum(map(time_of, events))
     if not total:  # a system that lets nobody watch its GPU
         return {}
-    ranked = sorted(events, key=time_of, reverse=True)
-    found = {str(event.key).removeprefix("aten::"): time_of(event) / total for event in ranked[:MOST]}
-    rest = sum(map(time_of, ranked[MOST:])) / total
+    times: dict[str, float] = {}
+    for event in events:  # of which two may have one name
+        name = str(event.key).removeprefix("aten::")
+        times[name] = times.get(name, 0.0) + time_of(event)
+    ranked = sorted(times.items(), key=lambda entry: entry[1], reverse=True)
+    found = {name: time / total for name, time in ranked[:MOST]}
+    rest = sum(time for _, time in ranked[MOST:]) / total
     return {**found, OTHERS: rest} if rest else found
