@@ -182,8 +182,10 @@ class Session:
         """Yield what was planned and what training took, a line for each run."""
         for each in plans:
             taken = training_seconds(self.folder / "runs" / each.name)
-            off = abs(taken / each.seconds - 1) > APART
-            note = "; the machine was not as fast as in the trial, or faster" if off else ""
+            off = taken / each.seconds - 1
+            note = (
+                f"; it was {'slower' if off > 0 else 'faster'} than in the trial" if abs(off) > APART else ""
+            )
             yield f"{each.name}: {taken:.0f} s of training, {each.seconds:.0f} s planned{note}"
 
     def _read(self, name: str) -> Any:

@@ -65,6 +65,22 @@ def test_the_rate_is_that_of_the_later_half_step_by_step(tmp_path):
     assert time_plan.rate_of(found) == pytest.approx(44 / (20 / 100 + 20 / 300 + 4 / 50))
 
 
+@pytest.mark.parametrize(
+    ("taken", "note"),
+    [
+        (54.1, ""),
+        (65.9, ""),
+        (66.1, "; it was slower than in the trial"),
+        (53.9, "; it was faster than in the trial"),
+    ],
+)
+def test_a_machine_of_another_pace_is_told(taken, note, tmp_path, monkeypatch):
+    monkeypatch.setattr(equal_time, "training_seconds", lambda run: taken)
+    session = equal_time.Session(tmp_path, None, [])
+    (line,) = session.told([time_plan.Planned("digits-dit", 1000.0, 10, None, 60.0, ())])
+    assert line == f"digits-dit: {taken:.0f} s of training, 60 s planned{note}"
+
+
 @pytest.mark.parametrize("told", [[], [(20, 0.0)]])
 def test_a_trial_without_a_rate_is_told(told, tmp_path):
     with pytest.raises(UserError, match="it tells no rate"):
