@@ -7,9 +7,11 @@ here costs nothing.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ R = TypeVar("R")
 
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others, unless they have died: the first one decodes images meanwhile."""
+LINGERING = 0.5
+"""Seconds that a process which fails waits at its end for its threads to let go of what they sent."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +206,14 @@ def joined(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     try:
         ranks.together(lambda: _take_gpu(ranks.local_rank))
         yield ranks
-    except RuntimeError as error:
-        if isinstance(error, LostRank) or not _is_lost(error):
+    except BaseException as error:
+        # A thread that lets go of a tensor as the interpreter ends would abort it, and its exit code be lost.
+        atexit.register(time.sleep, LINGERING)
+        if not isinstance(error, RuntimeError) or isinstance(error, LostRank) or not _is_lost(error):
             raise
         raise LostRank(f"rank {rank} of {size} lost touch with another ({_one_line(error)})") from error
-    # A thread of the group that lets go of a tensor as the interpreter ends would abort the process. They
-    # end with the group, once nothing refers to it. After an exception others may not be there to end with.
+    # The threads of the group end with it, once nothing refers to it. After an exception others may not be
+    # there to end with.
     gc.collect()
     dist.destroy_process_group()
 
