@@ -1,36 +1,21 @@
 """The Triton kernels compute the scan: compiled where there is a GPU, interpreted where there is none."""
 
-import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from backbones.state_space.triton_cases import CASES, NAMES, TRIALS
+from interpreted import skip_without_triton, told_by
 
-if find_spec("triton") is None:  # an import, as by pytest.importorskip, would settle how it runs
-    pytest.skip("triton comes with torch's CUDA builds", allow_module_level=True)
+skip_without_triton()
 
-SOURCE = Path(__file__).parents[3] / "src"
 TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
 @pytest.fixture(scope="module")
 def found():
-    """Return what every case differs by, from the recurrence and from the plain scan, and what trials find.
-
-    Another process computes them: an interpreted triton is one for as long as a process lives.
-    """
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(SOURCE), *sys.path]))
-    if not torch.cuda.is_available():
-        environment["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("triton_cases.py"))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """Return what every case differs by, from recurrence and plain scan, and what trials find."""
+    return told_by(Path(__file__).with_name("triton_cases.py"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The chunks of a scan all at once, as images of one batch: for devices that are slow to start an operation.
 
 Inside, no chunk depends on another. Only states pass from one to the next, and their gradients back. It takes
-a seventh of the operations of `chunks_in_turn` for eight chunks, and the memory of all triangles at a time.
+a sixth of the operations of `chunks_in_turn` for eight chunks, and the memory of all triangles at a time.
 
 Letters: B batch, L tokens, K chunks, H heads, P width of a head, N width of the state, Q tokens of a chunk.
 """
